@@ -1,0 +1,1 @@
+"""Speech recognition: the seam, its backends, and the policies around them."""

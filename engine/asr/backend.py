@@ -1,0 +1,81 @@
+"""The seam for speech models: jobs in, hypotheses out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.types import Pcm
+
+
+@dataclass(frozen=True, slots=True)
+class AsrJob:
+    """One window of one turn's speech, to be decoded once.
+
+    ``context`` is text already settled before this window, ``prompt`` are words to expect,
+    ``prefix`` are this window's tokens that must not change any more. ``temperature`` and
+    ``full_context`` are raised when a first try failed a guard.
+    """
+
+    key: int
+    turn_id: int
+    window: int
+    pcm: Pcm
+    is_final: bool
+    language: str | None = None
+    prompt: str = ""
+    context: str = ""
+    prefix: tuple[int, ...] = ()
+    temperature: float = 0.0
+    full_context: bool = False
+    queued_at: float = 0.0
+    attempt: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return len(self.pcm) / 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What the model heard in one job.
+
+    ``text`` is ``decode(tokens)`` and ``tokens`` begin with the job's prefix.
+    ``error`` is set, and the rest empty, where the model failed on this job.
+    """
+
+    job: AsrJob
+    tokens: tuple[int, ...] = ()
+    text: str = ""
+    language: str | None = None
+    avg_logprob: float = 0.0
+    no_speech_prob: float = 0.0
+    started_at: float = 0.0
+    error: Exception | None = None
+
+
+class AsrBackend(Protocol):
+    """Runs on one thread, which calls ``submit`` and ``step`` in turn."""
+
+    name: str
+
+    def capacity(self, job: AsrJob) -> int:
+        """How many more jobs like ``job`` the next step can take."""
+        ...
+
+    def submit(self, jobs: Sequence[AsrJob]) -> None: ...
+
+    def cancel(self, key: int, turn_id: int) -> None: ...
+
+    def step(self) -> list[Hypothesis]:
+        """Do one unit of work; every submitted job comes back in exactly one step's list."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of tokens, special tokens left out."""
+        ...
+
+    def warmup(self) -> None: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,17 @@
+"""What the engine counts, for Prometheus. Per-step facts go here, not to the log."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+SESSIONS = Gauge("antiphon_sessions", "Open sessions")
+QUEUE_DEPTH = Gauge("antiphon_queue_depth", "Items that wait", ["queue"])
+BATCH_SIZE = Histogram("antiphon_batch_size", "Rows in one batch", ["stage"], buckets=_BATCH)
+STAGE_SECONDS = Histogram(
+    "antiphon_stage_seconds", "Time spent in a stage", ["stage"], buckets=_LATENCY_S
+)
+ERRORS = Counter("antiphon_errors", "Errors by code", ["code"])
+LAG_SECONDS = Gauge("antiphon_lag_seconds", "Age of the oldest waiting final segment")

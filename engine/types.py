@@ -1,0 +1,175 @@
+"""The messages that travel between the server, the lanes and the models.
+
+All are frozen. Everything that can go stale carries ``(key, turn_id)``: ``key`` names one
+opening of one session and is never used twice, so a late result cannot reach a slot's next
+tenant; ``turn_id`` counts a session's segments from 0 in the order in which they end.
+Audio is mono float32 in [-1, 1] at ``SAMPLE_RATE``; times of the timeline are
+``time.monotonic()`` seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+SAMPLE_RATE = 16_000
+
+Pcm = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What a session asks of the speech lane. ``language=None`` means: detect it once."""
+
+    language: str | None = None
+    prompt: str = ""
+    endpointing: Literal["client", "server"] = "client"
+    partials: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """When a turn passed each stage; ``None`` where it did not get there."""
+
+    speech_end: float | None = None
+    asr_queued: float | None = None
+    asr_started: float | None = None
+    asr_done: float | None = None
+
+
+# ---- commands: server -> speech lane -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSlot:
+    key: int
+    options: SessionOptions
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    key: int
+    pcm: Pcm
+
+
+@dataclass(frozen=True, slots=True)
+class EndSegment:
+    """The client says that its segment is over; ``at`` is when it said so."""
+
+    key: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    key: int
+    turn_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSlot:
+    key: int
+
+
+# ---- events: lanes -> server ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AudioConsumed:
+    """The lane took ``samples`` of a session's audio off its inbox (flow control)."""
+
+    key: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """VAD heard speech begin, ``at_s`` seconds into the session's audio."""
+
+    key: int
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    key: int
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEnded:
+    """With server endpointing, VAD ended a segment by itself."""
+
+    key: int
+    turn_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """Words of a turn. ``text[:stable_chars]`` will not change in later transcripts of it.
+
+    A final transcript with an empty ``text`` means that there was no speech.
+    """
+
+    key: int
+    turn_id: int
+    text: str
+    stable_chars: int
+    is_final: bool
+    language: str | None = None
+    timeline: Timeline = field(default_factory=Timeline)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A turn cannot go on; ``code`` is one of ``engine.errors``."""
+
+    key: int
+    turn_id: int
+    code: str
+    message: str
+
+
+# ---- the language model --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """Answer ``messages`` (oldest first; the last is the user's)."""
+
+    key: int
+    turn_id: int
+    messages: tuple[Message, ...]
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseDelta:
+    """The next piece of a reply. ``finish_reason`` is set on the last one of a turn only."""
+
+    key: int
+    turn_id: int
+    text: str
+    finish_reason: Literal["stop", "length", "cancelled"] | None = None
+
+
+LlmEvent = ResponseDelta | Failure
+SpeechCommand = OpenSlot | AudioChunk | EndSegment | Cancel | CloseSlot
+Event = (
+    AudioConsumed
+    | SpeechStarted
+    | SpeechStopped
+    | SegmentEnded
+    | Transcript
+    | Failure
+    | ResponseDelta
+)

@@ -1,0 +1,1 @@
+"""Voice activity detection: the network, and the endpointer that reads it."""

@@ -1,0 +1,1 @@
+"""Tensor operations of the engine: they know tensors and nothing else."""

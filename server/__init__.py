@@ -1,0 +1,1 @@
+"""The WebSocket front end: sockets and conversations. It never imports torch."""
