@@ -2,9 +2,9 @@
 
 AntiphonError                 code
 |-- ConfigError               config_invalid        a setting is unknown or out of range
-|-- ModelError                model_unavailable     a model cannot be found, fetched or loaded
-|-- Overloaded                overloaded            no slot, queue full, or the lag is too high
-|-- AudioError                audio_undecodable     bytes that are not the audio they claim to be
+|-- ModelError                model_unavailable     a model cannot be found or loaded
+|-- Overloaded                overloaded            no slot, a full queue, too much lag
+|-- AudioError                audio_undecodable     bytes that are not audio
 |-- AsrFailed                 asr_failed            the speech model failed while running
 |-- LlmFailed                 llm_failed            the language model failed while running
 `-- DeadlineExceeded          timeout               an answer took longer than its limit
