@@ -40,6 +40,11 @@ def pull(model: Model, home: Path, progress: Progress | None = None) -> Path:
 def verify(model: Model, home: Path, progress: Progress | None = None) -> None:
     """Hash every file of a pulled model. Raises ``ModelError`` that names each wrong one."""
     folder = model.folder(home)
+    if not folder.is_dir():
+        raise ModelError(
+            f"the model {model.name!r} is not in {home / 'models'}: "
+            f"run `antiphon models pull {model.name}`"
+        )
     on_bytes = _step(progress or Silent(), f"{model.name}: hashing", model.size)
     wrong = []
     for file in model.files:
