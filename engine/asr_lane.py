@@ -65,6 +65,7 @@ class AsrLane:
         # Unbounded in name only: a session has one partial and one final out at a time.
         self._inbox: Inbox[AsrCommand] = Inbox(capacity=1 << 20)
         self._thread = threading.Thread(target=self._run, name="asr-lane", daemon=True)
+        self._running = False
         self.problem: str | None = None
 
     def start(self) -> None:
@@ -78,6 +79,11 @@ class AsrLane:
 
     def cancel(self, key: int, turn_id: int | None = None) -> None:
         self._inbox.put(CancelJobs(key, turn_id), force=True)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing waits: a guess would hold up nobody."""
+        return not (self._running or len(self._scheduler) or len(self._inbox))
 
     @property
     def lag_s(self) -> float:
@@ -113,6 +119,7 @@ class AsrLane:
 
     def _decode(self, batch: Sequence[AsrJob]) -> list[Hypothesis]:
         """Run one batch; whatever fails, every job of it comes back."""
+        self._running = True
         try:
             if self.problem is None:
                 self._backend.submit(batch)
@@ -120,6 +127,8 @@ class AsrLane:
         except Exception as error:  # a broken model is answered and reported, not hidden
             log.exception("the speech model failed")
             self.problem = f"the speech model failed: {error}"
+        finally:
+            self._running = False
         return [Hypothesis(job, error=AsrFailed(str(self.problem))) for job in batch]
 
     def _apply(self, command: AsrCommand) -> None:
