@@ -126,7 +126,8 @@ class Slot:
         work = Work([])
         match self._endpointer.push(probability):
             case Started(at_sample):
-                work.events.append(SpeechStarted(self.key, at_sample / SAMPLE_RATE))
+                at_s, turn_id = at_sample / SAMPLE_RATE, self._open.turn.turn_id
+                work.events.append(SpeechStarted(self.key, turn_id, at_s))
             case Stopped() as stopped:
                 self._stopped(stopped, work)
                 if self.options.endpointing == "server":
@@ -155,7 +156,8 @@ class Slot:
         start = max(stopped.start_sample, self._cut_sample)
         if stopped.at_sample > start:
             self._open.add(self._track.slice(start, stopped.at_sample), stopped.speech_end_sample)
-        work.events.append(SpeechStopped(self.key, stopped.at_sample / SAMPLE_RATE))
+        at_s, turn_id = stopped.at_sample / SAMPLE_RATE, self._open.turn.turn_id
+        work.events.append(SpeechStopped(self.key, turn_id, at_s))
 
     def _end(self, spoken_at: float, work: Work, now: float | None = None) -> None:
         """Close the turn; its transcript follows when all its windows are decoded."""

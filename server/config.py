@@ -42,7 +42,7 @@ class Settings(EngineSettings):
     origins: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
         (),
         description="origins of web pages that may connect, e.g. https://example.org, separated "
-        "by commas; none named: any",
+        "by commas; none named: pages from the server's own host; *: any",
     )
     auth_token: SecretStr | None = Field(
         None,
@@ -87,6 +87,9 @@ class Settings(EngineSettings):
     max_history_turns: int = Field(
         32, ge=0, le=10_000, description="earlier turns of a conversation that are kept"
     )
+    max_pending_turns: int = Field(
+        32, ge=1, le=10_000, description="unanswered segments of a session before TCP pushes back"
+    )
     max_prompt_chars: int = Field(
         1000, ge=0, le=100_000, description="longest `prompt` (words to expect) of a session"
     )
@@ -99,7 +102,7 @@ class Settings(EngineSettings):
     def _origins_look_like_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
             scheme, found, rest = origin.partition("://")
-            if origin != "null" and not (scheme and found and rest.strip("/")):
+            if origin not in ("*", "null") and not (scheme and found and rest.strip("/")):
                 raise ValueError(f"{origin!r} is no origin: write https://example.org")
         return tuple(origin.rstrip("/") for origin in origins)
 
