@@ -90,12 +90,14 @@ class SpeechStarted:
     """VAD heard speech begin, ``at_s`` seconds into the session's audio."""
 
     key: int
+    turn_id: int
     at_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechStopped:
     key: int
+    turn_id: int
     at_s: float
 
 

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.types import Pcm
+from engine.types import SAMPLE_RATE, Pcm
 
 
 @dataclass(frozen=True, slots=True)
 class AsrJob:
     """One window of one turn's speech, to be decoded once.
 
-    ``context`` is text already settled before this window, ``prompt`` are words to expect,
-    ``prefix`` are this window's tokens that must not change any more. ``temperature`` and
-    ``full_context`` are raised when a first try failed a guard.
+    ``until_sample`` is where its speech ends on the session's clock: two jobs of a window with
+    the same end hold the same speech. ``context`` is text already settled before this window,
+    ``prompt`` are words to expect, ``prefix`` are this window's tokens that must not change any
+    more. ``temperature`` and ``full_context`` are raised when a first try failed a guard.
     """
 
     key: int
@@ -23,6 +24,7 @@ class AsrJob:
     window: int
     pcm: Pcm
     is_final: bool
+    until_sample: int = 0
     language: str | None = None
     prompt: str = ""
     context: str = ""
@@ -34,7 +36,7 @@ class AsrJob:
 
     @property
     def seconds(self) -> float:
-        return len(self.pcm) / 16_000
+        return len(self.pcm) / SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)

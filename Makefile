@@ -1,0 +1,64 @@
+# `make help` lists what there is. Nothing is fetched or installed twice.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_VERSION := 26.3
+READY := $(VENV)/.ready
+ARGS ?=
+
+# The first Python of 3.11 or later that can make virtual environments; PYTHON=... names another.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
+	2>/dev/null && { echo "$$python"; break; }; done)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test lint bench clean lock
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+setup: $(READY) ## make .venv with the pinned dependencies, and fetch the default models
+	@$(BIN)/antiphon models pull
+
+demo: $(READY) ## start a server, ask it a spoken question, show the answer
+	@$(BIN)/antiphon demo $(ARGS)
+
+serve: setup ## serve on 127.0.0.1:8000 until interrupted; ARGS="--port 9000"
+	@exec $(BIN)/antiphon serve $(ARGS)
+
+test: $(READY) ## run the tests with the real models; ARGS="-k protocol"
+	@$(BIN)/antiphon models pull --all
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## measure; the figures go to .benchmarks/
+	@$(BIN)/antiphon models pull --all
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-autosave $(ARGS)
+
+clean: ## remove .venv and what the tools left; models stay in the user's cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find engine server kernels tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+lock: ## resolve pyproject.toml anew into requirements.lock (needs Python 3.11)
+	@set -e; new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
+	python3.11 -m venv "$$new/venv"; \
+	"$$new/venv/bin/python" -m pip install --quiet pip==$(PIP_VERSION); \
+	"$$new/venv/bin/python" -m pip install --quiet --dry-run --ignore-installed \
+		--report "$$new/report.json" '.[dev]'; \
+	"$$new/venv/bin/python" .ci/lock.py < "$$new/report.json" > "$$new/lock"; \
+	cp "$$new/lock" requirements.lock
+
+# Written last, so that an interrupted set-up starts again.
+$(READY): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later with its venv module is needed \
+	(on Debian: apt-get install python3 python3-venv); PYTHON=... names one" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet pip==$(PIP_VERSION)
+	$(BIN)/python -m pip install --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

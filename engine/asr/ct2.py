@@ -1,0 +1,212 @@
+"""Whisper on CTranslate2: one batched encode, one batched generate, for many sessions."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ctranslate2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine.asr.backend import AsrJob, Hypothesis
+from engine.asr.guards import context_s, token_cap
+from engine.asr.vocabulary import MAX_POSITIONS, Vocabulary
+from engine.errors import AsrFailed, ModelError
+from engine.metrics import STAGE_SECONDS
+from engine.types import SAMPLE_RATE
+from kernels.log_mel import whisper_features
+
+log = logging.getLogger(__name__)
+
+_FRAMES_PER_SECOND = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A job on its way through a step: its language and its prompt, ready for the decoder."""
+
+    job: AsrJob
+    index: int  # in the encoder's output
+    language: str | None
+    prompt: tuple[int, ...]  # ends where the new text begins, prefix included
+    start: int  # position of <|startoftranscript|>, equal in one call of generate
+
+
+class CTranslate2Whisper:
+    """An ``AsrBackend``: a step encodes and decodes all submitted jobs as one batch."""
+
+    def __init__(
+        self,
+        folder: Path,
+        device: str = "cpu",
+        compute_type: str = "auto",
+        threads: int = 0,
+        batch_size: int = 16,
+    ) -> None:
+        self.name = f"ctranslate2/{folder.name}"
+        if compute_type == "auto":
+            compute_type = "float16" if device == "cuda" else "int8"
+        self._batch_size = batch_size
+        self._vocabulary = Vocabulary(folder)
+        try:
+            self._model = ctranslate2.models.Whisper(
+                str(folder), device=device, compute_type=compute_type, intra_threads=threads
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(
+                f"Whisper in {folder} cannot be loaded on {device}: {error}"
+            ) from error
+        self._jobs: list[AsrJob] = []
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """Language codes that the model knows."""
+        return self._vocabulary.languages
+
+    def capacity(self, job: AsrJob) -> int:
+        return self._batch_size - len(self._jobs)
+
+    def submit(self, jobs: Sequence[AsrJob]) -> None:
+        self._jobs.extend(jobs)
+
+    def cancel(self, key: int, turn_id: int) -> None:
+        """Nothing to do: a step ends all its jobs, and late results are dropped by their id."""
+
+    def step(self) -> list[Hypothesis]:
+        """Encode and decode every submitted job; a batch that fails is tried one by one."""
+        jobs, self._jobs = self._jobs, []
+        started_at = time.monotonic()
+        try:
+            return self._run(jobs, started_at)
+        except (RuntimeError, ValueError) as error:
+            if len(jobs) == 1:
+                failure = AsrFailed(f"{self.name} failed on a segment: {error}")
+                return [Hypothesis(jobs[0], error=failure, started_at=started_at)]
+            log.warning("a speech batch of %d failed, trying one by one: %s", len(jobs), error)
+        results = []
+        for job in jobs:
+            self._jobs = [job]
+            results += self.step()
+        return results
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self._vocabulary.decode(tokens)
+
+    def warmup(self) -> None:
+        """Encode and decode a second of silence, so that the first speaker does not wait."""
+        silence = np.zeros(SAMPLE_RATE, dtype=np.float32)
+        self._run([AsrJob(-1, 0, 0, silence, is_final=True)], time.monotonic())
+
+    def close(self) -> None:
+        self._model.unload_model()
+
+    # ---- one step -----------------------------------------------------------------------
+
+    def _run(self, jobs: Sequence[AsrJob], started_at: float) -> list[Hypothesis]:
+        if not jobs:
+            return []
+        with STAGE_SECONDS.labels("asr_encode").time():
+            encoded = self._encode(jobs)
+        languages = self._languages(jobs, encoded)
+        groups = defaultdict(list)
+        for index, (job, language) in enumerate(zip(jobs, languages, strict=True)):
+            row = self._row(job, index, language)
+            groups[row.start].append(row)
+        with STAGE_SECONDS.labels("asr_decode").time():
+            return [
+                hypothesis
+                for rows in groups.values()
+                for hypothesis in self._generate(rows, encoded, len(jobs), started_at)
+            ]
+
+    def _encode(self, jobs: Sequence[AsrJob]) -> ctranslate2.StorageView:
+        """Encoder output ``[jobs, frames / 2, width]`` over the longest context asked for."""
+        seconds = max(context_s(job.seconds, job.full_context) for job in jobs)
+        features = whisper_features(
+            [torch.from_numpy(job.pcm) for job in jobs],
+            frames=seconds * _FRAMES_PER_SECOND,
+            bins=self._model.n_mels,
+        )
+        return self._model.encode(_view(features.numpy()))
+
+    def _languages(
+        self, jobs: Sequence[AsrJob], encoded: ctranslate2.StorageView
+    ) -> list[str | None]:
+        """Each job's language: as given, else detected, for all that need it in one call."""
+        if not self._vocabulary.multilingual:
+            return ["en"] * len(jobs)
+        languages = [job.language for job in jobs]
+        unknown = [i for i, language in enumerate(languages) if language is None]
+        if unknown:
+            ranked = self._model.detect_language(self._select(encoded, unknown, len(jobs)))
+            for i, candidates in zip(unknown, ranked, strict=True):
+                languages[i] = candidates[0][0].strip("<|>")
+        return languages
+
+    def _row(self, job: AsrJob, index: int, language: str | None) -> _Row:
+        previous = self._vocabulary.previous(job.prompt, job.context)
+        prompt = self._vocabulary.prompt(language, previous)
+        start = prompt.index(self._vocabulary.start)
+        return _Row(job, index, language, (*prompt, *job.prefix), start)
+
+    def _generate(
+        self,
+        rows: Sequence[_Row],
+        encoded: ctranslate2.StorageView,
+        total: int,
+        started_at: float,
+    ) -> list[Hypothesis]:
+        """Decode rows whose text starts at one position, as CTranslate2 requires of a batch."""
+        temperature = rows[0].job.temperature
+        longest = max(len(row.prompt) - len(row.job.prefix) for row in rows)
+        cap = max(token_cap(row.job.seconds) for row in rows)
+        results = self._model.generate(
+            self._select(encoded, [row.index for row in rows], total),
+            [list(row.prompt) for row in rows],
+            beam_size=1,
+            sampling_topk=0 if temperature else 1,
+            sampling_temperature=temperature or 1,
+            max_length=min(longest + cap, MAX_POSITIONS),
+            return_scores=True,
+            return_no_speech_prob=True,
+            length_penalty=0,
+        )
+        return [
+            self._hypothesis(row, result, started_at)
+            for row, result in zip(rows, results, strict=True)
+        ]
+
+    def _hypothesis(
+        self, row: _Row, result: ctranslate2.models.WhisperGenerationResult, started_at: float
+    ) -> Hypothesis:
+        tokens = tuple(result.sequences_ids[0])
+        chosen = len(tokens) - len(row.job.prefix) + 1  # forced tokens are not scored; the end is
+        return Hypothesis(
+            job=row.job,
+            tokens=tokens,
+            text=self._vocabulary.decode(tokens),
+            language=row.language,
+            avg_logprob=result.scores[0] / max(chosen, 1),
+            no_speech_prob=result.no_speech_prob,
+            started_at=started_at,
+        )
+
+    def _select(
+        self, encoded: ctranslate2.StorageView, rows: Sequence[int], total: int
+    ) -> ctranslate2.StorageView:
+        """Some rows of the encoder's output; all of them without a copy."""
+        if len(rows) == total:
+            return encoded
+        if self._model.device == "cuda":
+            return _view(torch.as_tensor(encoded, device="cuda")[list(rows)].contiguous())
+        return _view(np.asarray(encoded)[list(rows)])
+
+
+def _view(array: npt.NDArray[np.float32] | torch.Tensor) -> ctranslate2.StorageView:
+    return ctranslate2.StorageView.from_array(array)

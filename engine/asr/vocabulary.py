@@ -1,0 +1,67 @@
+"""Whisper's tokens: prompts in, text out (Radford et al. 2022, section 2.3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import tokenizers
+
+from engine.errors import ModelError
+
+# Half of the decoder's 448 positions, less the <|startofprev|> token, may hold earlier text.
+MAX_POSITIONS = 448
+MAX_PREVIOUS_TOKENS = MAX_POSITIONS // 2 - 1
+
+
+class Vocabulary:
+    """The tokenizer of one Whisper folder (``tokenizer.json``, ``config.json``)."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise ModelError(f"{folder} has no tokenizer.json: it is not a Whisper model folder")
+        self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        config = json.loads((folder / "config.json").read_text())
+        self.end_of_text = self._id("<|endoftext|>")
+        self.start = self._id("<|startoftranscript|>")
+        self._previous = self._id("<|startofprev|>")
+        self._transcribe = self._id("<|transcribe|>")
+        self._no_timestamps = self._id("<|notimestamps|>")
+        self.languages = self._languages(config.get("lang_ids", []))
+        # English-only models have one token fewer, and no language or task in their prompts.
+        self.multilingual = self.end_of_text != 50256
+
+    def prompt(self, language: str | None, previous: Sequence[int] = ()) -> list[int]:
+        """The tokens before the text: earlier text, start, language, task."""
+        before = [self._previous, *previous] if previous else []
+        task = [self._id(f"<|{language}|>"), self._transcribe] if self.multilingual else []
+        return [*before, self.start, *task, self._no_timestamps]
+
+    def previous(self, prompt: str, context: str) -> list[int]:
+        """Tokens of the words to expect and of the settled text, the newest kept if too long."""
+        words = self.encode(" " + prompt.strip()) if prompt.strip() else []
+        words = words[: MAX_PREVIOUS_TOKENS // 2]
+        settled = self.encode(context) if context else []
+        room = MAX_PREVIOUS_TOKENS - len(words)
+        return words + settled[-room:]
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of ``tokens``; special tokens and timestamps are left out."""
+        text: str = self._tokenizer.decode([t for t in tokens if t < self.end_of_text])
+        return text
+
+    def _id(self, token: str) -> int:
+        number = self._tokenizer.token_to_id(token)
+        if number is None:
+            raise ModelError(f"the tokenizer does not know {token}: it is not Whisper's")
+        return int(number)
+
+    def _languages(self, ids: Sequence[int]) -> frozenset[str]:
+        names = (self._tokenizer.id_to_token(i) for i in ids)
+        return frozenset(name.strip("<|>") for name in names if name)

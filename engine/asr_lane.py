@@ -1,0 +1,162 @@
+"""The thread that owns the speech model: schedule, step, deliver."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from engine import metrics
+from engine.asr.backend import AsrBackend, AsrJob, Hypothesis
+from engine.asr.guards import Verdict, judge, retry
+from engine.asr.scheduler import AsrScheduler
+from engine.errors import AsrFailed
+from engine.inbox import Inbox
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    job: AsrJob
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Nothing was said since this waiting partial: decode it with the finals."""
+
+    job: AsrJob
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJobs:
+    """Forget a turn's jobs; all of the session's with ``turn_id=None``."""
+
+    key: int
+    turn_id: int | None
+
+
+AsrCommand = Submit | Promote | CancelJobs
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A job's result. ``RETRY`` stands where every try was made (finals) or none will be."""
+
+    hypothesis: Hypothesis
+    verdict: Verdict
+
+
+class AsrLane:
+    """Runs an ``AsrBackend``; results go to ``deliver`` from the lane's thread."""
+
+    def __init__(
+        self,
+        backend: AsrBackend,
+        deliver: Callable[[Sequence[Heard]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._backend = backend
+        self._deliver = deliver
+        self._clock = clock
+        self._scheduler = AsrScheduler()
+        # Unbounded in name only: a session has one partial and one final out at a time.
+        self._inbox: Inbox[AsrCommand] = Inbox(capacity=1 << 20)
+        self._thread = threading.Thread(target=self._run, name="asr-lane", daemon=True)
+        self._running = False
+        self.problem: str | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, job: AsrJob) -> None:
+        self._inbox.put(Submit(job))
+
+    def promote(self, job: AsrJob) -> None:
+        self._inbox.put(Promote(job))
+
+    def cancel(self, key: int, turn_id: int | None = None) -> None:
+        self._inbox.put(CancelJobs(key, turn_id), force=True)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing waits: a guess would hold up nobody."""
+        return not (self._running or len(self._scheduler) or len(self._inbox))
+
+    @property
+    def lag_s(self) -> float:
+        """Age of the oldest final that still waits, as of now."""
+        oldest = self._scheduler.oldest_final_at
+        return 0.0 if oldest is None else max(0.0, self._clock() - oldest)
+
+    def close(self) -> None:
+        self._inbox.close()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._backend.close()
+
+    # ---- the lane's thread --------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._inbox.closed:
+            commands = self._inbox.drain(None if not len(self._scheduler) else 0.0)
+            heard = self.turn(commands)
+            if heard:
+                self._deliver(heard)
+
+    def turn(self, commands: Sequence[AsrCommand]) -> list[Heard]:
+        """One turn of the loop: take commands, run one batch, judge what came of it."""
+        for command in commands:
+            self._apply(command)
+        batch = self._scheduler.next_batch(self._backend.capacity)
+        if not batch:
+            return []
+        self._measure(batch)
+        results = (self._judged(hypothesis) for hypothesis in self._decode(batch))
+        return [heard for heard in results if heard is not None]
+
+    def _decode(self, batch: Sequence[AsrJob]) -> list[Hypothesis]:
+        """Run one batch; whatever fails, every job of it comes back."""
+        self._running = True
+        try:
+            if self.problem is None:
+                self._backend.submit(batch)
+                return self._backend.step()
+        except Exception as error:  # a broken model is answered and reported, not hidden
+            log.exception("the speech model failed")
+            self.problem = f"the speech model failed: {error}"
+        finally:
+            self._running = False
+        return [Hypothesis(job, error=AsrFailed(str(self.problem))) for job in batch]
+
+    def _apply(self, command: AsrCommand) -> None:
+        match command:
+            case Submit(job):
+                self._scheduler.add(job)
+            case Promote(job):
+                self._scheduler.promote(job.key, job.turn_id, job.window)
+            case CancelJobs(key, turn_id):
+                self._scheduler.cancel(key, turn_id)
+
+    def _judged(self, hypothesis: Hypothesis) -> Heard | None:
+        """A result to deliver; None if the job goes round again, with more care."""
+        if hypothesis.error is not None:
+            return Heard(hypothesis, Verdict.RETRY)
+        verdict = judge(hypothesis)
+        again = retry(hypothesis.job) if hypothesis.job.is_final else None
+        if verdict is Verdict.RETRY and again is not None:
+            self._scheduler.add(again)
+            return None
+        return Heard(hypothesis, verdict)
+
+    def _measure(self, batch: Sequence[AsrJob]) -> None:
+        now = self._clock()
+        metrics.BATCH_SIZE.labels("asr").observe(len(batch))
+        metrics.QUEUE_DEPTH.labels("asr_final").set(self._scheduler.finals)
+        metrics.QUEUE_DEPTH.labels("asr_partial").set(self._scheduler.partials)
+        metrics.LAG_SECONDS.set(self.lag_s)
+        for job in batch:
+            if job.is_final:
+                metrics.STAGE_SECONDS.labels("asr_queue").observe(now - job.queued_at)

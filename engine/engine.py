@@ -1,0 +1,131 @@
+"""The engine in this process: three lanes and the way between them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from itertools import count
+
+import torch
+
+from engine import metrics
+from engine.asr.load import load as load_asr
+from engine.asr_lane import AsrLane
+from engine.client import Deliver
+from engine.config import EngineSettings
+from engine.errors import ModelError, Overloaded
+from engine.llm.load import load as load_llm
+from engine.llm_lane import LlmLane
+from engine.speech_lane import SpeechLane
+from engine.types import (
+    AudioChunk,
+    Cancel,
+    CloseSlot,
+    EndSegment,
+    GenerateRequest,
+    OpenSlot,
+    Pcm,
+    SessionOptions,
+)
+from engine.vad.silero import SileroVad
+
+log = logging.getLogger(__name__)
+
+_RETRY_AFTER_MS = 2000
+
+
+class Engine:
+    """An ``EngineClient``: models in this process, on threads of their own."""
+
+    def __init__(self, settings: EngineSettings, deliver: Deliver) -> None:
+        self._settings = settings
+        self._deliver = deliver
+        self._keys = count()
+        self._open: set[int] = set()
+        self._started = False
+        self.asr_name = settings.asr_model
+        self.llm_name: str = settings.llm
+        self._llm = LlmLane(lambda wake: load_llm(settings, wake), settings, deliver)
+
+    @property
+    def ready(self) -> bool:
+        """Models are loaded and warm, and every lane is alive."""
+        return self._started and self.problem is None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the engine will not become ready (again); None if nothing is wrong."""
+        if not self._started:
+            return None
+        return self._speech.problem or self._asr.problem or self._llm.problem
+
+    def start(self) -> None:
+        """Load and warm the models; blocks for seconds. Raises ``ModelError``."""
+        device = pick_device(self._settings.device)
+        # VAD is torch's only work here, and too small to share between threads.
+        torch.set_num_threads(1)
+        backend = load_asr(self._settings, device)
+        vad = SileroVad(self._settings.max_sessions, device)
+        self._speech = SpeechLane(vad, backend.decode, self._settings, self._deliver)
+        self._asr = AsrLane(backend, self._speech.answer)
+        for model in (backend, vad):
+            started = time.monotonic()
+            model.warmup()
+            log.info("%s is warm after %.1f s", model.name, time.monotonic() - started)
+        self._llm.start()
+        self._asr.start()
+        self._speech.start(self._asr)
+        self._started = True
+
+    def open(self, options: SessionOptions) -> int:
+        """Reserve a slot and return its key. Raises ``Overloaded``."""
+        limit, lag = self._settings.max_sessions, self._asr.lag_s
+        if len(self._open) >= limit:
+            raise Overloaded(f"all {limit} places are taken; try again soon", _RETRY_AFTER_MS)
+        if lag > self._settings.max_lag_s:
+            raise Overloaded(f"speech waits {lag:.1f} s already; try again soon", round(lag * 1000))
+        key = next(self._keys)
+        self._open.add(key)
+        metrics.SESSIONS.set(len(self._open))
+        self._speech.post(OpenSlot(key, options))
+        return key
+
+    def feed(self, key: int, pcm: Pcm) -> None:
+        """Give a session's audio; it comes back in ``AudioConsumed`` events."""
+        self._speech.post(AudioChunk(key, pcm))
+
+    def end_segment(self, key: int) -> None:
+        """End the session's segment: one final ``Transcript`` or ``Failure`` follows."""
+        self._speech.post(EndSegment(key, time.monotonic()))
+
+    def generate(self, request: GenerateRequest) -> None:
+        """Ask for a reply. Raises ``Overloaded``, ``LlmFailed``."""
+        self._llm.submit(request)
+
+    def cancel(self, key: int, turn_id: int) -> None:
+        """Stop whatever is being done for a turn."""
+        self._speech.post(Cancel(key, turn_id))
+        self._llm.cancel(key, turn_id)
+
+    def close_session(self, key: int) -> None:
+        """Free the slot; idempotent."""
+        if key in self._open:
+            self._open.discard(key)
+            metrics.SESSIONS.set(len(self._open))
+            self._speech.post(CloseSlot(key))
+            self._llm.forget(key)
+
+    def close(self) -> None:
+        """Stop the lanes and free the models."""
+        self._llm.close()
+        if self._started:
+            self._speech.close()
+            self._asr.close()
+
+
+def pick_device(wanted: str) -> str:
+    """``auto`` is CUDA where it works. Raises ``ModelError`` where CUDA is asked for in vain."""
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ModelError("no CUDA device is available: use --device cpu, or check nvidia-smi")
+    return "cuda" if available and wanted != "cpu" else "cpu"

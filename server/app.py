@@ -1,0 +1,100 @@
+"""``antiphon serve`` as a process: its environment, log, signals and exit status.
+
+Imports of the engine wait until the environment is set, because libraries read it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from engine.errors import AntiphonError
+from server.config import Settings
+
+if TYPE_CHECKING:
+    from engine.client import Deliver, EngineClient
+
+log = logging.getLogger("antiphon")
+
+# NumPy's own BLAS threads fight the models' threads for the cores.
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+# Lanes spend their time in native code; where they do not, the event loop must not wait long.
+_SWITCH_INTERVAL_S = 0.0005
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; the exit status: 0, or 1 if it could not serve.
+
+    Prints ``Antiphon is listening on ADDRESS`` when the models are warm. The first signal
+    drains, a second one ends the process at once.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    _set_up_log()
+
+    import uvloop
+
+    status: int = uvloop.run(_serve(settings))
+    return status
+
+
+async def _serve(settings: Settings) -> int:
+    from server.service import Service
+
+    service = Service(settings, _make_engine)
+    signals = 0
+
+    def on_signal() -> None:
+        nonlocal signals
+        signals += 1
+        if signals > 1:
+            log.warning("stopping at once")
+            _exit_now(1)
+        service.stop()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        await service.run(_announce)
+    except AntiphonError as error:
+        log.error("%s", error)
+        return 1
+    except Exception:
+        log.exception("the server could not start")
+        return 1
+    log.info("stopped")
+    if service.is_starting:  # native code that is loading a model cannot be told to stop
+        _exit_now(0)
+    return 0
+
+
+def _make_engine(settings: Settings, deliver: Deliver) -> EngineClient:
+    from engine.engine import Engine
+
+    return Engine(settings, deliver)
+
+
+def _announce(url: str) -> None:
+    print(f"Antiphon is listening on {url}", flush=True)
+
+
+def _set_up_log() -> None:
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+    )
+    for noisy in ("websockets", "asyncio", "httpx", "faster_whisper"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _exit_now(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

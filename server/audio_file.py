@@ -1,0 +1,54 @@
+"""Any recording on disk as pieces of raw PCM, as a microphone would give them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import av.error
+
+from engine.errors import AudioError
+from engine.types import SAMPLE_RATE
+
+BYTES_PER_S = SAMPLE_RATE * 2
+
+
+def read_pcm(path: Path, chunk_ms: int = 100) -> Iterator[bytes]:
+    """16 kHz mono s16 little-endian PCM of the first audio stream, ``chunk_ms`` at a time.
+
+    The last piece may be shorter. Raises ``AudioError`` at once if the file cannot be opened or
+    has no audio, and later if it turns out to be corrupt.
+    """
+    try:
+        container = av.open(str(path), mode="r")
+    except (OSError, av.error.FFmpegError) as error:
+        raise AudioError(f"Cannot read {path} as audio: {error}") from error
+    if not container.streams.audio:
+        container.close()
+        raise AudioError(f"{path} has no audio in it.")
+    return _pieces(_decode(container, path), BYTES_PER_S * chunk_ms // 1000)
+
+
+def _decode(container: av.container.InputContainer, path: Path) -> Iterator[bytes]:
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+    try:
+        with container:
+            for frame in container.decode(audio=0):
+                for converted in resampler.resample(frame):
+                    yield converted.to_ndarray().tobytes()
+            for converted in resampler.resample(None):
+                yield converted.to_ndarray().tobytes()
+    except av.error.FFmpegError as error:
+        raise AudioError(f"{path} is not a whole recording: {error}") from error
+
+
+def _pieces(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    rest = bytearray()
+    for block in blocks:
+        rest += block
+        while len(rest) >= size:
+            yield bytes(rest[:size])
+            del rest[:size]
+    if rest:
+        yield bytes(rest)

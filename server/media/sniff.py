@@ -1,0 +1,74 @@
+"""Which format a recording is in, told from its first bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from server.media.recording import Recording
+from server.media.wav import WavRecording
+
+
+class Match(Enum):
+    NO = 0
+    MAYBE = 1  # more bytes are needed to tell
+    YES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A format: ``magic`` is what its header holds, as (offset, bytes); ``open`` reads it."""
+
+    name: str
+    magic: tuple[tuple[int, bytes], ...]
+    open: Callable[[], Recording]
+
+    def match(self, head: bytes) -> Match:
+        for offset, expected in self.magic:
+            seen = head[offset : offset + len(expected)]
+            if seen != expected[: len(seen)]:
+                return Match.NO
+        last_offset, last = self.magic[-1]
+        return Match.YES if len(head) >= last_offset + len(last) else Match.MAYBE
+
+
+CONTAINERS = (
+    Container("WAV", ((0, b"RIFF"), (8, b"WAVE")), WavRecording),
+    Container("WAV", ((0, b"RF64"), (8, b"WAVE")), WavRecording),
+)
+
+# Formats that are not understood, for a better message only.
+_STRANGERS = (
+    (b"ID3", "MP3"),
+    (b"\xff\xfb", "MP3"),
+    (b"\xff\xf1", "bare AAC"),
+    (b"fLaC", "FLAC"),
+    (b"FORM", "AIFF"),
+    (b"RIFX", "big-endian WAV"),
+    (b"#!AMR", "AMR"),
+    (b"\x30\x26\xb2\x75", "Windows Media"),
+)
+
+
+def sniff(head: bytes) -> tuple[Match, Container | None]:
+    """What ``head``, the first bytes of a recording, is; the container comes with ``YES``."""
+    best = Match.NO
+    for container in CONTAINERS:
+        match = container.match(head)
+        if match is Match.YES:
+            return match, container
+        if match is Match.MAYBE:
+            best = match
+    return best, None
+
+
+def describe_unknown(head: bytes) -> str:
+    """A sentence for people who sent something else: what it is and what to send."""
+    stranger = next((name for magic, name in _STRANGERS if head.startswith(magic)), None)
+    what = f"this looks like {stranger}" if stranger else f"it begins with {head[:8].hex(' ')}"
+    names = ", ".join(dict.fromkeys(container.name for container in CONTAINERS))
+    return (
+        f"the audio's format is not known ({what}). Send {names}, or declare raw samples in the "
+        'session message: "audio": {"format": "pcm_s16le" or "pcm_f32le", "sample_rate": 16000}'
+    )

@@ -1,0 +1,148 @@
+"""WAV, read as it arrives (Microsoft's "Multimedia Programming Interface 1.0", RIFF; RFC 2361)."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+
+from engine.errors import AudioError
+from engine.types import Pcm
+from server.media.pcm import PcmDecoder, SampleLayout
+from server.media.resampler import EMPTY
+
+MAX_HEADER_BYTES = 4 << 20
+_MAX_FMT_BYTES = 1 << 12
+_HEADER = re.compile(rb"RIFF....WAVE", re.DOTALL)
+_HEADER_START = re.compile(rb"R(?:I(?:F(?:F.{0,7})?)?)?\Z", re.DOTALL)
+# Writers that cannot seek leave 0, the largest size, or (SoX) something just below 2 GiB.
+_UNKNOWN_FROM = 0x7FFF_0000
+_INT, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_CODECS = {
+    2: "Microsoft ADPCM", 6: "A-law", 7: "mu-law", 0x11: "IMA ADPCM", 0x31: "GSM 6.10",
+    0x50: "MPEG audio", 0x55: "MP3", 0xFF: "AAC",
+}  # fmt: skip
+
+
+class WavRecording:
+    """A ``Recording`` of one WAV file.
+
+    The file ends where a further ``RIFF`` begins after its data; data of unknown size ends
+    only there.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._skip = 12  # the RIFF header, which the caller has seen
+        self._header_bytes = 0
+        self._layout: SampleLayout | None = None
+        self._pcm: PcmDecoder | None = None
+        self._data_left: int | None = 0  # None: unknown
+        self._is_over = False
+
+    @property
+    def in_header(self) -> bool:
+        return self._pcm is None
+
+    def feed(self, data: bytes) -> Iterator[Pcm]:
+        self._buffer += data
+        while not self._is_over:
+            if self._skip:
+                self._skip -= len(self._take(self._skip))
+                if self._skip:
+                    return
+            elif self._data_left is None:
+                yield self._open_ended_data()
+                if not self._is_over:
+                    return
+            elif self._data_left:
+                yield self._sized_data()
+                if self._data_left:
+                    return
+                yield self.flush()
+            elif not self._next_chunk():
+                return
+
+    def take_rest(self) -> bytes | None:
+        if not self._is_over:
+            return None
+        rest, self._buffer = self._buffer, b""
+        return rest
+
+    def flush(self) -> Pcm:
+        return self._pcm.flush() if self._pcm else EMPTY
+
+    def _take(self, count: int) -> bytes:
+        taken, self._buffer = self._buffer[:count], self._buffer[count:]
+        if self._pcm is None:
+            self._header_bytes += len(taken)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                raise AudioError(f"a WAV header without audio in {MAX_HEADER_BYTES} bytes")
+        return taken
+
+    def _sized_data(self) -> Pcm:
+        assert self._pcm is not None
+        assert self._data_left is not None
+        data = self._take(self._data_left)
+        self._data_left -= len(data)
+        return self._pcm.feed(data)
+
+    def _open_ended_data(self) -> Pcm:
+        """Decode up to the next file's header, holding back what may be its beginning."""
+        assert self._pcm is not None
+        header = _HEADER.search(self._buffer)
+        if header:
+            self._is_over = True
+            return self._pcm.feed(self._take(header.start()))
+        start = _HEADER_START.search(self._buffer, max(0, len(self._buffer) - 11))
+        return self._pcm.feed(self._take(start.start() if start else len(self._buffer)))
+
+    def _next_chunk(self) -> bool:
+        """Enter the next chunk; False while its header is incomplete."""
+        if self._pcm and self._buffer[:1] == b"\0":  # the pad byte of data of odd size
+            self._take(1)
+        if len(self._buffer) < 8:
+            return False
+        if self._pcm and self._buffer.startswith((b"RIFF", b"RF64")):
+            self._is_over = True
+            return False
+        name, size = struct.unpack_from("<4sI", self._buffer)
+        if name == b"fmt ":
+            return self._read_format(size)
+        if not all(0x20 <= byte < 0x7F for byte in name):
+            raise AudioError("the chunks of this WAV file are damaged")
+        self._take(8)
+        if name == b"data" and self._pcm is None:
+            self._enter_data(size)
+        else:
+            self._skip = size + size % 2
+        return True
+
+    def _read_format(self, size: int) -> bool:
+        if not 16 <= size <= _MAX_FMT_BYTES:
+            raise AudioError(f"a WAV format chunk of {size} bytes; 16 to 40 are usual")
+        if len(self._buffer) < 8 + size:
+            return False
+        self._layout = _parse_format(self._take(8 + size)[8:])
+        self._skip = size % 2
+        return True
+
+    def _enter_data(self, size: int) -> None:
+        if self._layout is None:
+            raise AudioError("a WAV file whose data comes before its format")
+        self._pcm = PcmDecoder(self._layout)
+        self._data_left = None if size == 0 or size >= _UNKNOWN_FROM else size
+
+
+def _parse_format(fmt: bytes) -> SampleLayout:
+    """The layout that a ``fmt `` chunk describes; ``AudioError`` where it is not PCM."""
+    tag, channels, rate_hz, _, block_bytes, bits = struct.unpack_from("<HHIIHH", fmt)
+    if tag == _EXTENSIBLE and len(fmt) >= 26:
+        (tag,) = struct.unpack_from("<H", fmt, 24)
+    if tag not in (_INT, _FLOAT):
+        codec = _CODECS.get(tag, f"codec {tag:#06x}")
+        raise AudioError(f"a WAV file with {codec} inside; integer and float PCM are understood")
+    layout = SampleLayout("int" if tag == _INT else "float", (bits + 7) // 8, channels, rate_hz)
+    if block_bytes != layout.sample_bytes * channels:
+        raise AudioError(f"a WAV file whose blocks of {block_bytes} bytes do not fit its samples")
+    return layout

@@ -1,0 +1,18 @@
+"""What the front end counts, beside ``engine.metrics``.
+
+Its stages go into the engine's ``antiphon_stage_seconds``: ``handshake`` (TCP connection made to
+WebSocket open), ``chunk_ack`` (audio chunk read to its acknowledgement written), and
+``segment_to_transcript``, ``segment_to_first_token`` and ``segment_to_answer``.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+from engine.metrics import QUEUE_DEPTH
+
+CONNECTIONS = Gauge("antiphon_connections", "Open WebSocket connections")
+CONVERSATIONS = Gauge("antiphon_conversations_kept", "Conversations of closed connections")
+AUDIO_BYTES = Counter("antiphon_audio_received_bytes", "Audio received, as sent by clients")
+
+OUTBOX_DEPTH = QUEUE_DEPTH.labels("outbox")

@@ -1,0 +1,205 @@
+"""JSON and binary frames to typed messages and back. Pure: no I/O, no state.
+
+Strict about types, lenient about unknown optional fields of ``session`` (a warning in its
+acknowledgement): what a client gets wrong it is told, and the connection stays open.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, NoReturn, cast
+
+from server.languages import LANGUAGES
+from server.messages import (
+    AudioBytes,
+    AudioFormat,
+    AudioText,
+    CancelReply,
+    ClientMessage,
+    Endpointing,
+    SegmentEnd,
+    ServerMessage,
+    SessionRequest,
+)
+
+EVENTS = frozenset({"vad", "partial", "transcript", "token", "timings"})
+MAX_SESSION_ID_CHARS = 256
+SAMPLE_RATES_HZ = (8_000, 192_000)
+MAX_WARNINGS = 8
+
+
+class ProtocolError(Exception):
+    """A message that cannot be understood; ``code`` is what the client is told."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLimits:
+    """The longest texts, in characters, and the longest reply, in tokens, to ask for."""
+
+    max_prompt_chars: int
+    max_system_chars: int
+    max_tokens: int
+
+
+def parse(frame: str | bytes, limits: MessageLimits) -> ClientMessage:
+    """One WebSocket message as a typed one. Raises ``ProtocolError``."""
+    if isinstance(frame, bytes):
+        return AudioBytes(frame)
+    body = _object(frame)
+    kind = body.pop("type", None)
+    if not isinstance(kind, str):
+        raise ProtocolError("bad_message", 'A message needs a "type", which is a string.')
+    parser = _PARSERS.get(kind)
+    if parser is None:
+        known = ", ".join(sorted(_PARSERS))
+        raise ProtocolError("unknown_type", f"Unknown type {_shorten(kind)}; known are: {known}.")
+    return parser(_Fields(kind, body), limits)
+
+
+def encode(message: ServerMessage) -> str:
+    """A server message as JSON text; fields that are ``None`` are left out."""
+    body: dict[str, Any] = {"type": message.type}
+    for field in fields(message):
+        value = getattr(message, field.name)
+        if value is not None:
+            body[field.name] = value
+    return json.dumps(body)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        body = json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ProtocolError("bad_json", "This JSON is nested too deeply.") from None
+    except ValueError as error:
+        raise ProtocolError("bad_json", f"This is not JSON: {error}.") from None
+    if not isinstance(body, dict):
+        raise ProtocolError("bad_message", "A message is a JSON object.")
+    return body
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not allowed")
+
+
+def _shorten(value: object, limit: int = 60) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class _Fields:
+    """The fields of one message, taken out one by one; what is left at the end is unknown."""
+
+    def __init__(self, where: str, body: dict[str, Any]) -> None:
+        self._where = where
+        self._body = body
+
+    def reject(self, name: str, need: str) -> NoReturn:
+        raise ProtocolError("bad_message", f'{self._where}: "{name}" must be {need}.')
+
+    def text(self, name: str, max_chars: int) -> str | None:
+        value = self._body.pop(name, None)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.reject(name, "a string")
+        if len(value) > max_chars:
+            self.reject(name, f"at most {max_chars} characters long")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.reject(name, "valid Unicode, without lone surrogates")
+        return value
+
+    def data(self, name: str) -> str:
+        value = self._body.pop(name, None)
+        if not isinstance(value, str):
+            self.reject(name, "a string (base64)")
+        return value
+
+    def choice(self, name: str, allowed: tuple[str, ...]) -> str:
+        value = self._body.pop(name, None)
+        if value is None:
+            return allowed[0]
+        if not isinstance(value, str) or value not in allowed:
+            self.reject(name, "one of " + ", ".join(allowed))
+        return value
+
+    def integer(self, name: str, low: int, high: int | None = None) -> int | None:
+        value = self._body.pop(name, None)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.reject(name, "a whole number")
+        if value < low or (high is not None and value > high):
+            self.reject(name, f"at least {low}" + ("" if high is None else f" and at most {high}"))
+        return value
+
+    def strings(self, name: str) -> list[str]:
+        value = self._body.pop(name, None)
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.reject(name, "a list of strings")
+        return cast(list[str], value)
+
+    def inner(self, name: str) -> _Fields:
+        value = self._body.pop(name, None)
+        if value is not None and not isinstance(value, dict):
+            self.reject(name, "an object")
+        return _Fields(f"{self._where}.{name}", value or {})
+
+    def unknown(self) -> list[str]:
+        return [f"unknown field {_shorten(name)} in {self._where}" for name in self._body]
+
+
+def _session(body: _Fields, limits: MessageLimits) -> SessionRequest:
+    session_id = body.text("session_id", MAX_SESSION_ID_CHARS)
+    if not session_id:
+        body.reject("session_id", "a string that is not empty")
+    asked = body.strings("events")
+    warnings = [f"unknown event {_shorten(name)}" for name in asked if name not in EVENTS]
+    max_tokens = body.integer("max_tokens", 1)
+    if max_tokens is not None and max_tokens > limits.max_tokens:
+        warnings.append(f'"max_tokens" was lowered to this server\'s {limits.max_tokens}')
+        max_tokens = limits.max_tokens
+    audio = body.inner("audio")
+    return SessionRequest(
+        session_id=session_id,
+        events=EVENTS.intersection(asked),
+        language=_language(body),
+        prompt=body.text("prompt", limits.max_prompt_chars) or "",
+        system=body.text("system", limits.max_system_chars),
+        endpointing=cast(Endpointing, body.choice("endpointing", ("client", "server"))),
+        audio_format=cast(AudioFormat, audio.choice("format", ("auto", "pcm_s16le", "pcm_f32le"))),
+        sample_rate=audio.integer("sample_rate", *SAMPLE_RATES_HZ) or 16_000,
+        max_tokens=max_tokens,
+        warnings=tuple((warnings + body.unknown() + audio.unknown())[:MAX_WARNINGS]),
+    )
+
+
+def _language(body: _Fields) -> str | None:
+    value = body.text("language", 16)
+    if value is None or value == "auto":
+        return None
+    if value not in LANGUAGES:
+        body.reject("language", '"auto" or a language code of Whisper, such as "en" or "de"')
+    return value
+
+
+def _audio_chunk(body: _Fields, limits: MessageLimits) -> AudioText:
+    return AudioText(body.data("data"))
+
+
+_PARSERS: dict[str, Callable[[_Fields, MessageLimits], ClientMessage]] = {
+    "session": _session,
+    "audio_chunk": _audio_chunk,
+    "segment_end": lambda body, limits: SegmentEnd(),
+    "cancel": lambda body, limits: CancelReply(),
+}

@@ -1,0 +1,49 @@
+"""One turn of a conversation, from a segment's end to its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+
+class Stage(Enum):
+    """How far a turn has come. ``HEARD`` and ``FAILED`` wait for the turns before them."""
+
+    LISTENING = auto()
+    HEARD = auto()
+    REPLYING = auto()
+    FAILED = auto()
+
+
+@dataclass(slots=True)
+class Turn:
+    """Times are seconds of the session's clock; ``deadline`` is that of the present stage."""
+
+    turn_id: int
+    ended_at: float
+    deadline: float | None
+    undecodable: str | None = None
+    stage: Stage = Stage.LISTENING
+    text: str = ""
+    pieces: list[str] = field(default_factory=list)
+    error_code: str | None = None
+    error: str | None = None
+    heard_at: float | None = None
+    first_token_at: float | None = None
+
+    @property
+    def response(self) -> str:
+        return "".join(self.pieces)
+
+    def fail(self, code: str, message: str) -> None:
+        self.stage, self.deadline = Stage.FAILED, None
+        self.error_code, self.error = code, message
+
+    def timings(self, now: float) -> dict[str, float]:
+        """Milliseconds from the segment's end to each stage that was reached."""
+        stages = {"asr": self.heard_at, "first_token": self.first_token_at, "total": now}
+        return {
+            name: round((at - self.ended_at) * 1000, 1)
+            for name, at in stages.items()
+            if at is not None
+        }

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from media_signals import chirp, cut, decode, encode, wav
+
+from engine.errors import AudioError
+from server.media.stream import AudioStream, Declared
+
+S16 = Declared("pcm_s16le", 48_000)
+FILE = wav(chirp(0.05, 48_000), 48_000)
+
+
+@given(
+    kind=st.sampled_from(["s16", "f32"]),
+    rate_hz=st.sampled_from([8_000, 16_000, 48_000]),
+    offsets=st.lists(st.integers(0, 10**6), max_size=12),
+)
+def test_raw_samples_cut_anywhere(kind, rate_hz, offsets):
+    data = encode(chirp(0.05, rate_hz), kind)
+    declared = Declared("pcm_s16le" if kind == "s16" else "pcm_f32le", rate_hz)
+    whole = decode([data], AudioStream(declared))
+    np.testing.assert_array_equal(decode(cut(data, offsets), AudioStream(declared)), whole)
+    assert abs(len(whole) - 800) < 34
+
+
+@given(
+    offsets=st.lists(st.integers(0, 10**6), min_size=1, max_size=9),
+    ends=st.sets(st.integers(0, 9)),
+    is_raw=st.booleans(),
+)
+def test_segment_ends_change_no_sample_of_a_recording_that_goes_on(offsets, ends, is_raw):
+    data = encode(chirp(0.05, 48_000), "s16") if is_raw else FILE
+    declared = S16 if is_raw else Declared()
+    stream = AudioStream(declared)
+    pieces = []
+    for index, chunk in enumerate(cut(data, offsets)):
+        pieces.append(stream.feed(chunk).pcm)
+        if index in ends:
+            pieces.append(stream.end_segment().pcm)
+    np.testing.assert_array_equal(np.concatenate(pieces), decode([data], AudioStream(declared)))
+
+
+def test_wild_floats_are_tamed():
+    wild = np.array([np.nan, np.inf, -np.inf, 7, -7, 0.5], "<f4").tobytes()
+    pcm = decode([wild], AudioStream(Declared("pcm_f32le", 16_000)))
+    np.testing.assert_array_equal(pcm, np.array([0, 1, -1, 1, -1, 0.5], np.float32))
+
+
+def test_a_container_is_recognised_even_where_raw_samples_were_declared():
+    np.testing.assert_array_equal(decode(cut(FILE, [3, 9]), AudioStream(S16)), decode([FILE]))
+
+
+def test_raw_samples_too_few_to_be_recognised_come_at_the_end_of_the_segment():
+    stream = AudioStream(Declared("pcm_s16le", 16_000))
+    assert len(stream.feed(b"RIFF").pcm) == 0
+    assert len(stream.end_segment().pcm) == 2
+    assert len(stream.feed(b"RIFF").pcm) == 2
+
+
+def test_a_rate_out_of_range_is_refused():
+    with pytest.raises(AudioError, match="192000"):
+        AudioStream(Declared("pcm_s16le", 1_000_000))
+
+
+def test_unknown_content_says_what_to_send():
+    error = AudioStream().feed(bytes(100)).error
+    assert error is not None
+    for word in ("WAV", "pcm_s16le", '"audio"', "00 00 00"):
+        assert word in str(error)
+    assert "FLAC" in str(AudioStream().feed(b"fLaC" + bytes(100)).error)
+
+
+def test_after_an_error_the_next_good_header_is_heard():
+    stream = AudioStream()
+    assert stream.feed(b"garbage garbage").error is not None
+    dropped = stream.feed(b"more garbage")
+    assert (len(dropped.pcm), dropped.error) == (0, None)
+    np.testing.assert_array_equal(decode([FILE], stream), decode([FILE]))
+
+
+@given(st.lists(st.integers(0, 10**6), max_size=9))
+def test_the_next_good_header_may_be_cut(offsets):
+    stream = AudioStream()
+    stream.feed(b"garbage garbage")
+    np.testing.assert_array_equal(decode(cut(FILE, offsets), stream), decode([FILE]))
+
+
+def test_each_segment_in_which_bytes_are_dropped_reports_it_once():
+    stream = AudioStream()
+    for _ in range(3):
+        assert stream.feed(b"garbage garbage").error is not None
+        assert stream.feed(b"garbage garbage").error is None
+        assert stream.end_segment().error is None
+    assert stream.end_segment().error is None
+
+
+def test_audio_before_an_error_is_kept():
+    stream = AudioStream()
+    decoded = stream.feed(FILE + b"\0\1\2\3\4\5\6\7\x08")
+    assert decoded.error is not None
+    assert len(decoded.pcm) == 800
+
+
+def test_a_new_header_ends_a_file_that_was_cut_short():
+    stream = AudioStream()
+    first = stream.feed(FILE[:-400]).pcm
+    rest = stream.feed(FILE).pcm
+    assert len(first) + len(rest) == pytest.approx(1600 - 200 / 3, abs=1)
+
+
+@pytest.mark.parametrize("length", [1, 11, 12, 30, 43])
+def test_a_header_without_its_end_is_reported_and_may_go_on(length):
+    stream = AudioStream()
+    assert stream.feed(FILE[:length]).error is None
+    error = stream.end_segment().error
+    assert error is not None
+    assert "header" in str(error)
+    assert stream.end_segment().error is None
+    np.testing.assert_array_equal(decode([FILE[length:]], stream), decode([FILE]))
+
+
+@given(st.lists(st.binary(max_size=60), max_size=12), st.sampled_from([Declared(), S16]))
+def test_no_bytes_raise_anything(chunks, declared):
+    stream = AudioStream(declared)
+    for chunk in chunks:
+        assert stream.feed(chunk).pcm.dtype == np.float32
+        stream.end_segment()
