@@ -33,6 +33,7 @@ class FakeEngine:
 
     asr_name = "fake-asr"
     llm_name = "fake-llm"
+    partial = ("so far", 3)
 
     def __init__(
         self,
@@ -60,6 +61,12 @@ class FakeEngine:
         self.ready = False
         self.problem: str | None = None
         self.closed = False
+
+    def words(self, pcm: Pcm) -> str:
+        return f"{pcm.size} samples"
+
+    def pieces(self, request: GenerateRequest) -> list[str]:
+        return ["You said ", request.messages[-1].content, "."]
 
     def start(self) -> None:
         if self._gate is not None:
@@ -92,7 +99,7 @@ class FakeEngine:
     def feed(self, key: int, pcm: Pcm) -> None:
         assert pcm.dtype == np.float32
         if self.options[key].partials:
-            self.emit(Transcript(key, self._turns[key], "so far", 3, is_final=False))
+            self.emit(Transcript(key, self._turns[key], *self.partial, is_final=False))
         if not self._segments[key]:
             self.emit(SpeechStarted(key, self._turns[key], 0.5))
         self._segments[key].append(pcm)
@@ -106,7 +113,7 @@ class FakeEngine:
         if "asr" in self._holds:
             return
         pcm = np.concatenate(heard) if heard else np.zeros(0, np.float32)
-        text = f"{pcm.size} samples" if pcm.any() else ""
+        text = self.words(pcm) if pcm.any() else ""
         if text:
             self.emit(SpeechStopped(key, turn_id, 1.25))
         self.emit(Transcript(key, turn_id, text, len(text), is_final=True, language="en"))
@@ -125,9 +132,10 @@ class FakeEngine:
 
     def reply(self, request: GenerateRequest) -> None:
         key, turn_id = request.key, request.turn_id
-        self.emit(ResponseDelta(key, turn_id, "You said "))
-        self.emit(ResponseDelta(key, turn_id, request.messages[-1].content))
-        self.emit(ResponseDelta(key, turn_id, ".", finish_reason="stop"))
+        *pieces, last = self.pieces(request)
+        for piece in pieces:
+            self.emit(ResponseDelta(key, turn_id, piece))
+        self.emit(ResponseDelta(key, turn_id, last, finish_reason="stop"))
 
     def cancel(self, key: int, turn_id: int) -> None:
         self.cancelled.append((key, turn_id))

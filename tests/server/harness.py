@@ -102,13 +102,15 @@ def settings(**overrides: Any) -> Settings:
 
 
 @asynccontextmanager
-async def running(overrides: dict[str, Any] | None = None, **fake: Any) -> AsyncIterator[Running]:
+async def running(
+    overrides: dict[str, Any] | None = None, engine: type[FakeEngine] = FakeEngine, **fake: Any
+) -> AsyncIterator[Running]:
     """A server that is ready; it is stopped at the end, and must stop cleanly."""
     made: list[FakeEngine] = []
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def make(given: Settings, deliver: Deliver) -> FakeEngine:
-        made.append(FakeEngine(given, deliver, **fake))
+        made.append(engine(given, deliver, **fake))
         return made[-1]
 
     service = Service(settings(**(overrides or {})), make)
