@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,6 +46,7 @@ class FakeEngine:
         queue: int = 100,
         start_error: str | None = None,
         gate: threading.Event | None = None,
+        start_seconds: float = 0,
     ) -> None:
         self._deliver = deliver
         self._holds = set(holds)
@@ -52,6 +54,7 @@ class FakeEngine:
         self._queue = queue
         self._start_error = start_error
         self._gate = gate
+        self._start_seconds = start_seconds
         self._segments: dict[int, list[Pcm]] = {}
         self._turns: dict[int, int] = {}
         self.options: dict[int, SessionOptions] = {}
@@ -71,6 +74,7 @@ class FakeEngine:
     def start(self) -> None:
         if self._gate is not None:
             assert self._gate.wait(10)
+        time.sleep(self._start_seconds)  # models take their time, and cannot be interrupted
         if self._start_error is not None:
             raise ModelError(self._start_error)
         self.ready = True
