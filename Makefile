@@ -48,7 +48,7 @@ lock: ## resolve pyproject.toml anew into requirements.lock (needs Python 3.11)
 	@set -e; new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
 	python3.11 -m venv "$$new/venv"; \
 	"$$new/venv/bin/python" -m pip install --quiet pip==$(PIP_VERSION); \
-	"$$new/venv/bin/python" -m pip install --quiet --dry-run --ignore-installed \
+	PYTHONWARNINGS=ignore "$$new/venv/bin/python" -m pip install --quiet --dry-run --ignore-installed \
 		--report "$$new/report.json" '.[dev]'; \
 	"$$new/venv/bin/python" .ci/lock.py < "$$new/report.json" > "$$new/lock"; \
 	cp "$$new/lock" requirements.lock
@@ -60,5 +60,6 @@ $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet pip==$(PIP_VERSION)
 	$(BIN)/python -m pip install --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation \
+		--editable .
 	@touch $@

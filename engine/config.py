@@ -47,7 +47,7 @@ class EngineSettings(BaseModel):
     llm_temperature: float = Field(0.0, ge=0, le=2, description="0: always the likeliest token")
     llm_timeout_s: float = Field(60.0, gt=0, le=3600, description="longest time for one reply")
     system: str = Field(
-        "You are a helpful voice assistant. Answer in one or two short sentences.",
+        "You are a helpful assistant in a spoken conversation. Keep your answers short.",
         description="system prompt",
     )
 

@@ -1,8 +1,9 @@
 """Whisper's log-mel front end in torch, split so that it can run as audio arrives.
 
 ``log_mel_frames`` has no memory of the window it is in, so frames can be kept and joined;
-``normalise`` holds the one step that looks at a whole window. Constants and filters follow
-OpenAI's Whisper (``whisper/audio.py``) and librosa's Slaney mel scale.
+``normalise`` holds the one step that looks at a whole window. ``ragged_log_mel`` takes frames of
+many streams at once; its Triton form is ``kernels/triton/log_mel.py``. Constants and filters
+follow OpenAI's Whisper (``whisper/audio.py``) and librosa's Slaney mel scale.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,7 +23,7 @@ HOP = 160
 HALF_WINDOW = N_FFT // 2
 SILENCE = -10.0  # log10 of the floor under every power
 
-_FLOOR = 1e-10
+FLOOR = 1e-10
 _DYNAMIC_RANGE = 8.0  # in log10 units, below the window's maximum
 
 
@@ -65,7 +67,50 @@ def log_mel_frames(pcm: Tensor, bins: int, *, centre: bool = True) -> Tensor:
     if centre:
         spectrum = spectrum[..., : pcm.shape[1] // HOP]
     power = spectrum.real.square() + spectrum.imag.square()
-    return torch.matmul(mel_filters(bins, pcm.device), power).clamp_(min=_FLOOR).log10_()
+    return torch.matmul(mel_filters(bins, pcm.device), power).clamp_(min=FLOOR).log10_()
+
+
+class RaggedLogMel(Protocol):
+    """See :func:`ragged_log_mel`, the reference, for what each argument is."""
+
+    def __call__(
+        self,
+        rings: Tensor,
+        slot_begin: Tensor,
+        slot_end: Tensor,
+        frame_slot: Tensor,
+        frame_centre: Tensor,
+        bins: int,
+    ) -> Tensor: ...
+
+
+def ragged_log_mel(
+    rings: Tensor,
+    slot_begin: Tensor,
+    slot_end: Tensor,
+    frame_slot: Tensor,
+    frame_centre: Tensor,
+    bins: int,
+) -> Tensor:
+    """Raw log10 mel power of packed frames, each of its own slot and place.
+
+    rings: ``[slots, capacity]`` float32 at 16 kHz, where sample ``i`` of a slot lies at
+    ``i % capacity``; slot_begin, slot_end: ``[slots]`` int32, the samples of the signal: it is
+    mirrored before its begin and zero from its end on; frame_slot, frame_centre: ``[frames]``
+    int32, the slot and the middle sample of each frame. A frame holds samples
+    ``[centre - 200, centre + 200)``; those inside the signal must still be in the ring, and a
+    mirrored one needs 200 samples after the begin. Returns ``[frames, bins]`` float32; at centres
+    ``begin + 160 t`` they equal :func:`log_mel_frames`.
+    """
+    slot = frame_slot.long()[:, None]
+    offset = torch.arange(-HALF_WINDOW, HALF_WINDOW, device=rings.device)
+    begin = slot_begin.long()[slot]
+    sample = (frame_centre[:, None] + offset - begin).abs() + begin
+    heard = rings[slot, sample % rings.shape[1]]
+    signal = torch.where(sample < slot_end.long()[slot], heard, 0.0)
+    spectrum = torch.fft.rfft(signal * hann_window(rings.device))
+    power = spectrum.real.square() + spectrum.imag.square()
+    return torch.matmul(power, mel_filters(bins, rings.device).T).clamp_(min=FLOOR).log10_()
 
 
 def normalise(raw: Tensor) -> Tensor:

@@ -64,6 +64,7 @@ def _list(home: Path, console: Console) -> int:
             print("\t".join(row))
         return 0
     table = Table(*columns, box=None, caption=f"in {home / 'models'}", caption_justify="left")
+    table.columns[0].no_wrap = True  # the name is what one types
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -6,25 +6,18 @@ import torch
 from faster_whisper.feature_extractor import FeatureExtractor
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ring_cases import HOP, chirp, make_case, put
 
 from kernels.log_mel import (
-    HOP,
     N_FFT,
     log_mel_frames,
     mel_filters,
     normalise,
+    ragged_log_mel,
     whisper_features,
 )
 
 RATE = 16_000
-
-
-def chirp(samples: int, seed: int = 0) -> torch.Tensor:
-    """A swept tone over noise, ``[samples]`` float32."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(samples) / RATE
-    tone = 0.4 * np.sin(2 * np.pi * (200 * t + 300 * (seed + 1) * t**2))
-    return torch.from_numpy((tone + 0.01 * rng.standard_normal(samples)).astype(np.float32))
 
 
 @pytest.mark.parametrize("bins", [80, 128])
@@ -85,3 +78,30 @@ def test_the_clamp_is_each_windows_own() -> None:
 def test_audio_longer_than_the_context_is_our_bug() -> None:
     with pytest.raises(AssertionError):
         whisper_features([torch.zeros(161)], 1, 80)
+
+
+def test_ragged_frames_equal_each_signals_own() -> None:
+    """Whole signals are mirrored at their begin and followed by silence, in the ring too."""
+    signals = {0: (0, chirp(3_200)), 2: (9_000, chirp(2_400, 1))}
+    rings = torch.full((3, 4_000), 9.0)
+    begins, ends = torch.zeros(2, 3, dtype=torch.int32)
+    for slot, (begin, signal) in signals.items():
+        put(rings[slot], signal, begin)
+        begins[slot], ends[slot] = begin, begin + len(signal)
+    for slot, (begin, signal) in signals.items():
+        silence = torch.zeros(HOP * 3)
+        expected = log_mel_frames(torch.cat((signal, silence))[None], 80)[0].T[:-2]
+        centres = begin + HOP * torch.arange(len(expected), dtype=torch.int32)
+        slots = torch.full_like(centres, slot)
+        found = ragged_log_mel(rings, begins, ends, slots, centres, 80)
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+def test_ragged_frames_do_not_depend_on_their_neighbours() -> None:
+    case = make_case()
+    together = ragged_log_mel(*case, 80)
+    for frame in (0, 17, 36):
+        alone = ragged_log_mel(
+            *case[:3], case.frame_slot[frame : frame + 1], case.frame_centre[frame : frame + 1], 80
+        )
+        torch.testing.assert_close(together[frame : frame + 1], alone, atol=1e-4, rtol=0)

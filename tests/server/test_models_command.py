@@ -78,7 +78,7 @@ def test_verify_names_every_wrong_model_and_fails(
 
 def test_a_terminal_gets_a_bar_and_a_table(tmp_path: Path) -> None:
     screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=100)
+    console = Console(file=screen, force_terminal=True, width=80)
     with show_progress(console) as progress:
         progress.step("toy: fetching", None)
         progress.advance(5, 10)

@@ -1,0 +1,115 @@
+"""Each kernel compiles to a cubin for the GPUs it is meant for, on a machine that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from devices import INTERPRETED, needs_triton
+
+pytestmark = [
+    needs_triton,
+    pytest.mark.skipif(INTERPRETED, reason="interpreted kernels are never compiled"),
+]
+
+# shared memory that one block may use, by architecture (CUDA C++ Programming Guide, table of
+# technical specifications): a kernel that asks for more compiles, and fails when it is launched
+SHARED_BYTES = {80: 163 << 10, 89: 99 << 10, 90: 227 << 10}
+ARCHITECTURES = list(SHARED_BYTES)
+ATTEND = {
+    **dict.fromkeys(["q_ptr", "k_ptr", "v_ptr"], "*{dtype}"),
+    **dict.fromkeys(["slot_ptr", "length_ptr", "tile_ptr"], "*i32"),
+    "lse_ptr": "*fp32",
+    **dict.fromkeys(["rows", "heads", "q_stride", "slot_stride", "head_stride"], "i32"),
+    "scale_log2": "fp32",
+}
+COMBINE = {"part_ptr": "*fp32", "lse_ptr": "*fp32", "out_ptr": "*{dtype}", "entries": "i32"}
+PICK = {
+    "logits_ptr": "*{dtype}",
+    "masks_ptr": "*u8",
+    "rules_ptr": "*i32",
+    "token_ptr": "*i64",
+    **dict.fromkeys(["log_probability_ptr", "end_of_text_ptr"], "*fp32"),
+    **dict.fromkeys(["vocab", "row_stride", "end_of_text", "timestamp_begin"], "i32"),
+}
+LOG_MEL = {
+    "ring_ptr": "*fp32",
+    **dict.fromkeys(["begin_ptr", "end_ptr", "slot_ptr", "centre_ptr"], "*i32"),
+    **dict.fromkeys(["basis_ptr", "filter_ptr", "out_ptr"], "*fp32"),
+    **dict.fromkeys(["frames", "capacity", "bins"], "i32"),
+    "floor": "fp32",
+}
+
+
+def compile_for(
+    kernel: Any,
+    signature: Mapping[str, str],
+    constants: Mapping[str, int],
+    architecture: int,
+    warps: int = 4,
+) -> None:
+    """Compile as the launcher would for tensors that start at a multiple of 16 bytes."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    names = {**signature, **dict.fromkeys(constants, "constexpr")}
+    ordered = {name: names[name] for name in kernel.arg_names}
+    aligned = {
+        (i,): [["tt.divisibility", 16]]
+        for i, kind in enumerate(ordered.values())
+        if kind.startswith("*")
+    }
+    source = ASTSource(kernel, ordered, dict(constants), aligned)
+    target = GPUTarget("cuda", architecture, 32)
+    compiled = triton.compile(source, target=target, options={"num_warps": warps})
+    assert compiled.asm["cubin"].startswith(b"\x7fELF")
+    assert compiled.metadata.shared <= SHARED_BYTES[architecture]
+
+
+@pytest.fixture(autouse=True)
+def _compile_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+
+
+def typed(signature: Mapping[str, str], dtype: str) -> dict[str, str]:
+    return {name: kind.format(dtype=dtype) for name, kind in signature.items()}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("rows", [1, 16])
+def test_slot_attention(architecture: int, dtype: str, rows: int) -> None:
+    from kernels.triton.slot_attention import attend_kernel, combine_kernel
+
+    shape = {"BLOCK_ROWS": rows, "BLOCK_KEYS": 64, "DIM": 64}
+    for splits, out in ((1, dtype), (8, "fp32")):
+        signature = {**typed(ATTEND, dtype), "out_ptr": f"*{out}"}
+        compile_for(attend_kernel, signature, {**shape, "SPLITS": splits}, architecture)
+    shape = {"DIM": 64, "SPLITS": 8}
+    compile_for(combine_kernel, typed(COMBINE, dtype), shape, architecture, warps=1)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
+def test_token_pick(architecture: int, dtype: str) -> None:
+    from kernels.triton.token_pick import BLOCK_TOKENS, pick_kernel
+
+    compile_for(pick_kernel, typed(PICK, dtype), {"BLOCK": BLOCK_TOKENS}, architecture, 8)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_log_mel(architecture: int) -> None:
+    from kernels.triton import log_mel
+
+    shape = {
+        "N_FFT": log_mel.N_FFT,
+        "FFT_BINS": log_mel.PADDED_BINS,
+        "MEL_BINS": 128,  # 80 bins are padded to as many
+        "BLOCK_FRAMES": log_mel.BLOCK_FRAMES,
+        "BLOCK_SAMPLES": log_mel.BLOCK_SAMPLES,
+        "BLOCK_BINS": log_mel.BLOCK_BINS,
+    }
+    compile_for(log_mel.log_mel_kernel, LOG_MEL, shape, architecture)

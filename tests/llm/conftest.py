@@ -1,0 +1,36 @@
+"""The embedded language model, loaded once for all tests that ask it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from llm_fakes import Talk
+
+from engine.config import EngineSettings, default_home
+from engine.errors import ModelError
+from engine.llm.llamacpp import LlamaCpp
+from engine.models import resolve
+
+SETTINGS = EngineSettings(llm_slots=4, llm_context_tokens=1024, threads=2)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    home = Path(os.environ.get("ANTIPHON_HOME") or default_home())
+    try:
+        return resolve("smollm2-135m-instruct", "llm", home)
+    except ModelError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def llamacpp(smollm2: Path) -> Iterator[Talk]:
+    news = threading.Event()
+    backend = LlamaCpp(SETTINGS, smollm2, news.set)
+    backend.warmup()
+    yield Talk(backend, news)
+    backend.close()

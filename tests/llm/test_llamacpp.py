@@ -1,0 +1,137 @@
+"""The real small model. Slow machines only make these slow: nothing here is timed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from llm_fakes import Talk
+from prometheus_client import REGISTRY
+
+from engine.config import EngineSettings
+from engine.errors import ModelError
+from engine.llm.llamacpp import LlamaCpp
+from engine.llm.prompt import fit
+from engine.types import Failure, GenerateRequest, Message
+
+pytestmark = pytest.mark.models
+
+SYSTEM = Message("system", EngineSettings().system)
+
+
+def asked(key: int, *contents: str, turn_id: int = 0, max_tokens: int = 24) -> GenerateRequest:
+    """A request whose contents alternate: user, assistant, user, ..."""
+    roles = ("user", "assistant")
+    history = tuple(Message(roles[n % 2], text) for n, text in enumerate(contents))
+    return GenerateRequest(key, turn_id, (SYSTEM, *history), max_tokens)
+
+
+def tokens(kind: str) -> float:
+    return REGISTRY.get_sample_value("antiphon_llm_tokens_total", {"kind": kind}) or 0.0
+
+
+def test_it_answers_sensibly(llamacpp: Talk) -> None:
+    (reply,) = llamacpp.ask(asked(llamacpp.new_key(), "What is the capital of France?"))
+    assert "Paris" in reply.text
+    assert reply.reason == "stop"
+    assert llamacpp.backend.name == "llamacpp/SmolLM2-135M-Instruct.Q4_1"
+
+
+def test_four_sessions_at_once_each_get_their_own_answer(llamacpp: Talk) -> None:
+    questions = {
+        "What is the capital of France?": "Paris",
+        "What is the capital of Italy?": "Rome",
+        "How many days are there in a week?": "7",
+        "What color is the sky?": "blue",
+    }
+    keys = [llamacpp.new_key() for _ in questions]
+    replies = llamacpp.ask(*(asked(k, q) for k, q in zip(keys, questions, strict=True)))
+    for reply, expected in zip(replies, questions.values(), strict=True):
+        assert expected in reply.text
+        assert reply.endings == 1
+
+
+def test_a_second_turn_finds_its_history_cached(llamacpp: Talk) -> None:
+    key = llamacpp.new_key()
+    question = "Please tell me in one sentence what a library is and why people like to go there."
+    (first,) = llamacpp.ask(asked(key, question))
+    cached, computed = tokens("cached"), tokens("prompt")
+    llamacpp.ask(asked(key, question, first.text, "Thanks. And a park?", turn_id=1))
+    cached, computed = tokens("cached") - cached, tokens("prompt") - computed
+    assert cached > 2 * computed
+
+
+def test_a_first_turn_finds_the_system_prompt_cached(llamacpp: Talk) -> None:
+    cached = tokens("cached")
+    llamacpp.ask(asked(llamacpp.new_key(), "Good morning!", max_tokens=1))
+    assert tokens("cached") - cached >= 15
+
+
+def test_cancel_while_it_speaks_keeps_what_was_said(llamacpp: Talk) -> None:
+    key = llamacpp.new_key()
+    llamacpp.backend.submit(asked(key, "Count from one to one hundred.", max_tokens=400))
+    llamacpp.run_until(lambda replies: bool(replies) and len(replies[key, 0].pieces) >= 3)
+    llamacpp.backend.cancel(key, 0)
+    llamacpp.backend.cancel(key, 0)
+    replies = llamacpp.run_until(lambda replies: (key, 0) in replies and replies[key, 0].endings)
+    assert replies[key, 0].reason == "cancelled"
+    assert llamacpp.backend.free == 4
+
+
+def test_cancel_while_it_reads_frees_the_slot_for_the_sessions_next_turn(llamacpp: Talk) -> None:
+    key, computed = llamacpp.new_key(), tokens("prompt")
+    llamacpp.backend.submit(asked(key, "word " * 900, max_tokens=8))
+    llamacpp.backend.cancel(key, 0)
+    (first,) = llamacpp.run_until(bool).values()
+    assert (first.text, first.reason) == ("", "cancelled")
+    (second,) = llamacpp.ask(asked(key, "What is the capital of France?", turn_id=1))
+    assert "Paris" in second.text
+    assert tokens("prompt") - computed < 900
+
+
+def test_a_conversation_longer_than_the_context_loses_its_oldest_turns(llamacpp: Talk) -> None:
+    history = ["Tell me about the sea.", "The sea is wide. " * 30] * 8
+    (reply,) = llamacpp.ask(asked(llamacpp.new_key(), *history, "What is the capital of France?"))
+    assert reply.reason in ("stop", "length")
+    assert reply.text
+
+
+def test_an_estimate_too_low_is_corrected_by_the_models_count(llamacpp: Talk) -> None:
+    # Each of these is one character and several tokens, more than the estimate expects.
+    history = ["ᚠᛇᚻ" * 60, "ok"] * 3
+    assert len(fit(asked(0, *history, "?").messages, 1000)) == len(history) + 2
+    (reply,) = llamacpp.ask(asked(llamacpp.new_key(), *history, "What is the capital of France?"))
+    assert reply.reason in ("stop", "length")
+    assert reply.text
+
+
+def test_a_message_too_long_by_itself_fails_and_says_so(llamacpp: Talk) -> None:
+    (reply,) = llamacpp.ask(asked(llamacpp.new_key(), "word " * 2000))
+    assert isinstance(reply.ending, Failure)
+    assert reply.ending.code == "llm_failed"
+    assert re.search(r"20\d\d tokens .* context holds 1024", reply.ending.message)
+
+
+@pytest.mark.parametrize("max_tokens", range(1, 9))
+def test_no_piece_cuts_a_character(llamacpp: Talk, max_tokens: int) -> None:
+    # The model answers with emoji, each of which is several tokens.
+    question = "Repeat exactly: 日本語 😀 🏳️‍🌈 ñ"
+    message = Message("user", question)
+    ask = GenerateRequest(llamacpp.new_key(), 0, (message,), max_tokens)
+    (reply,) = llamacpp.ask(ask)
+    assert "\ufffd" not in reply.text
+    assert reply.reason == "length"
+
+
+def test_more_requests_than_slots_in_a_row(llamacpp: Talk) -> None:
+    for _ in range(6):
+        (reply,) = llamacpp.ask(asked(llamacpp.new_key(), "How many legs does a dog have?"))
+        assert "four" in reply.text.lower()
+
+
+def test_a_file_that_is_no_model_is_an_error_that_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "broken.gguf"
+    file.write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(ModelError, match=r"broken\.gguf"):
+        LlamaCpp(EngineSettings(), file, lambda: None)

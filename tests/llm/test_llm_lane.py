@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+from llm_fakes import PATIENCE_S, FakeLlm, is_ending, request
+
+from engine.config import EngineSettings
+from engine.errors import LlmFailed, ModelError, Overloaded
+from engine.llm.echo import Echo
+from engine.llm_lane import LlmLane
+from engine.types import Event, Failure, ResponseDelta
+
+SETTINGS = EngineSettings(llm="echo", llm_slots=2, llm_queue=2)
+
+
+class Ear:
+    """What a lane delivered, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.batches = 0
+        self._changed = threading.Condition()
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        assert events
+        with self._changed:
+            self.events += events
+            self.batches += 1
+            self._changed.notify_all()
+
+    def wait_for_endings(self, count: int) -> list[Event]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.endings()) >= count, PATIENCE_S)
+        return self.endings()
+
+    def endings(self) -> list[Event]:
+        return [event for event in self.events if is_ending(event)]
+
+
+class Stage:
+    """A lane over a fake model whose ``says`` the test fills, waking the lane."""
+
+    def __init__(self, settings: EngineSettings = SETTINGS, llm: FakeLlm | None = None) -> None:
+        self.llm = llm or FakeLlm(settings.llm_slots)
+        self.ear = Ear()
+        self.lane = LlmLane(self._load, settings, self.ear)
+
+    def _load(self, wake):
+        self.llm.wake = wake
+        return self.llm
+
+    def say(self, *events: Event) -> None:
+        self.llm.says.extend(events)
+        self.llm.wake()
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    stage = Stage()
+    stage.lane.start()
+    yield stage
+    stage.lane.close()
+
+
+def test_a_request_is_answered(stage: Stage) -> None:
+    assert stage.lane.alive
+    assert stage.lane.name == "fake"
+    stage.lane.submit(request(1))
+    stage.say(ResponseDelta(1, 0, "Hi"), ResponseDelta(1, 0, "", "stop"))
+    stage.ear.wait_for_endings(1)
+    assert stage.ear.events == [ResponseDelta(1, 0, "Hi"), ResponseDelta(1, 0, "", "stop")]
+
+
+def test_what_one_turn_brings_comes_in_one_delivery(stage: Stage) -> None:
+    stage.lane.submit(request(1))
+    stage.say(*(ResponseDelta(1, 0, str(n)) for n in range(9)), ResponseDelta(1, 0, "", "stop"))
+    stage.ear.wait_for_endings(1)
+    assert len(stage.ear.events) == 10
+    assert stage.ear.batches == 1
+
+
+def test_more_than_slots_and_queue_hold_are_refused_and_told_nothing(stage: Stage) -> None:
+    for key in range(4):
+        stage.lane.submit(request(key))
+    with pytest.raises(Overloaded):
+        stage.lane.submit(request(9))
+    stage.lane.cancel(3, 0)
+    stage.ear.wait_for_endings(1)
+    stage.lane.submit(request(5))
+    stage.lane.close()
+    assert {event.key for event in stage.ear.endings()} == {0, 1, 2, 3, 5}
+
+
+def test_cancel_may_come_twice_and_late(stage: Stage) -> None:
+    stage.lane.submit(request(1))
+    stage.lane.cancel(1, 0)
+    stage.lane.cancel(1, 0)
+    stage.lane.cancel(7, 0)
+    assert stage.ear.wait_for_endings(1) == [ResponseDelta(1, 0, "", "cancelled")]
+    stage.lane.cancel(1, 0)
+    stage.lane.submit(request(1, 1))
+    stage.say(ResponseDelta(1, 1, "", "stop"))
+    assert stage.ear.wait_for_endings(2)[1] == ResponseDelta(1, 1, "", "stop")
+
+
+def test_a_deadline_needs_nobody_to_wake_the_lane() -> None:
+    stage = Stage(SETTINGS.model_copy(update={"llm_timeout_s": 0.05}))
+    stage.lane.start()
+    stage.lane.submit(request(1))
+    (ending,) = stage.ear.wait_for_endings(1)
+    assert isinstance(ending, Failure)
+    assert ending.code == "timeout"
+    stage.lane.close()
+
+
+def test_when_the_model_breaks_all_are_told_and_later_requests_fail_at_once(stage: Stage) -> None:
+    for key in range(3):
+        stage.lane.submit(request(key))
+    stage.llm.broken = RuntimeError("out of memory")
+    stage.llm.wake()
+    endings = stage.ear.wait_for_endings(3)
+    assert {(event.key, event.code) for event in endings} == {(k, "llm_failed") for k in range(3)}
+    assert not stage.lane.alive
+    assert "out of memory" in str(stage.lane.problem)
+    with pytest.raises(LlmFailed, match="out of memory"):
+        stage.lane.submit(request(9))
+    stage.lane.close()
+    assert stage.llm.closed
+
+
+def test_close_answers_everything_and_joins(stage: Stage) -> None:
+    for key in range(4):
+        stage.lane.submit(request(key))
+    stage.lane.close()
+    endings = stage.ear.endings()
+    assert sorted(event.key for event in endings) == [0, 1, 2, 3]
+    assert {event.finish_reason for event in endings} == {"cancelled"}
+    assert stage.llm.closed
+    assert not stage.lane.alive
+    with pytest.raises(LlmFailed, match="shutting down"):
+        stage.lane.submit(request(9))
+
+
+def test_a_model_that_does_not_load_is_start_s_error() -> None:
+    def load(wake):
+        raise ModelError("there is no such file")
+
+    lane = LlmLane(load, SETTINGS, Ear())
+    with pytest.raises(ModelError, match="no such file"):
+        lane.start()
+    assert not lane.alive
+    lane.close()
+
+
+def test_a_model_that_does_not_warm_up_is_start_s_error_and_is_freed() -> None:
+    llm = FakeLlm()
+    llm.broken = RuntimeError("illegal instruction")
+    stage = Stage(llm=llm)
+    with pytest.raises(ModelError, match="illegal instruction"):
+        stage.lane.start()
+    stage.lane.close()
+    assert llm.closed
+
+
+def test_many_threads_may_submit_and_cancel() -> None:
+    ear = Ear()
+    settings = SETTINGS.model_copy(update={"llm_queue": 1000})
+    lane = LlmLane(lambda wake: Echo(2), settings, ear)
+    lane.start()
+
+    def talk(key: int) -> None:
+        for turn_id in range(20):
+            lane.submit(request(key, turn_id, "one two three"))
+            if turn_id % 3 == 0:
+                lane.cancel(key, turn_id)
+
+    threads = [threading.Thread(target=talk, args=(key,)) for key in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    endings = ear.wait_for_endings(160)
+    lane.close()
+    assert len({(event.key, event.turn_id) for event in endings}) == len(endings) == 160

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.languages import LANGUAGES
+from server.messages import ChatbotResponse, SessionRequest
+from server.protocol import MessageLimits, ProtocolError, encode, parse
+
+LIMITS = MessageLimits(max_prompt_chars=20, max_system_chars=30, max_tokens=64)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+FIELDS = ["session_id", "events", "language", "prompt", "system", "endpointing", "audio"]
+
+
+def session(**fields: object) -> SessionRequest:
+    message = parse(json.dumps({"type": "session", "session_id": "s"} | fields), LIMITS)
+    assert isinstance(message, SessionRequest)
+    return message
+
+
+def test_every_option_is_understood() -> None:
+    assert session(
+        events=["vad", "partial", "transcript", "token", "timings"],
+        language="de",
+        prompt="Antiphon",
+        system="Be kind.",
+        endpointing="server",
+        audio={"format": "pcm_f32le", "sample_rate": 48_000},
+        max_tokens=12,
+    ) == SessionRequest(
+        session_id="s",
+        events=frozenset({"vad", "partial", "transcript", "token", "timings"}),
+        language="de",
+        prompt="Antiphon",
+        system="Be kind.",
+        endpointing="server",
+        audio_format="pcm_f32le",
+        sample_rate=48_000,
+        max_tokens=12,
+    )
+
+
+def test_null_is_the_default_and_auto_is_no_language() -> None:
+    names = [*FIELDS[1:], "max_tokens"]
+    assert session(**dict.fromkeys(names)) == session() == session(language="auto")
+
+
+def test_what_is_unknown_is_ignored_with_a_warning() -> None:
+    request = session(events=["vad", "smell"], colour="red", audio={"bits": 16}, max_tokens=999)
+    assert (request.events, request.max_tokens) == (frozenset({"vad"}), 64)
+    assert request.warnings == (
+        'unknown event "smell"',
+        '"max_tokens" was lowered to this server\'s 64',
+        'unknown field "colour" in session',
+        'unknown field "bits" in session.audio',
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("session_id", ""),
+        ("session_id", 7),
+        ("session_id", "x" * 257),
+        ("events", "vad"),
+        ("events", [1]),
+        ("language", "klingon"),
+        ("language", 1),
+        ("prompt", ["words"]),
+        ("prompt", "x" * 21),
+        ("system", "x" * 31),
+        ("system", "\ud800"),
+        ("endpointing", "both"),
+        ("endpointing", True),
+        ("audio", "pcm"),
+        ("audio", {"format": "mp3"}),
+        ("audio", {"sample_rate": "16000"}),
+        ("audio", {"sample_rate": 7999}),
+        ("max_tokens", 0),
+        ("max_tokens", True),
+        ("max_tokens", 1.5),
+    ],
+)
+def test_wrong_types_and_values_are_errors_that_name_the_field(field: str, value: object) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        session(**{field: value})
+    assert caught.value.code == "bad_message"
+    name = next(iter(value)) if isinstance(value, dict) else field
+    assert f'"{name}"' in str(caught.value)
+
+
+@given(
+    st.sampled_from(["session", "audio_chunk", "segment_end", "cancel", "other"]),
+    st.dictionaries(st.sampled_from([*FIELDS, "data", "max_tokens"]), json_values),
+)
+def test_any_json_is_a_message_or_a_protocol_error(kind: str, body: dict[str, object]) -> None:
+    code = None
+    try:
+        parse(json.dumps({"type": kind} | body), LIMITS)
+    except ProtocolError as error:
+        code = error.code
+    assert code in {None, "bad_json", "bad_message", "unknown_type"}
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_message_or_a_protocol_error(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        parse(text, LIMITS)
+
+
+def test_fields_that_are_none_are_left_out() -> None:
+    assert json.loads(encode(ChatbotResponse("a", "b", "c"))) == {
+        "type": "chatbot_response",
+        "transcription": "a",
+        "response": "b",
+        "backend_used": "c",
+    }
+
+
+def test_the_languages_are_those_of_whisper() -> None:
+    from faster_whisper.tokenizer import _LANGUAGE_CODES
+
+    assert frozenset(_LANGUAGE_CODES) == LANGUAGES
