@@ -75,6 +75,7 @@ class Engine:
         self._llm.start()
         self._asr.start()
         self._speech.start(self._asr)
+        self.asr_name, self.llm_name = backend.name, self._llm.name
         self._started = True
 
     def open(self, options: SessionOptions) -> int:

@@ -56,21 +56,22 @@ class Turn:
                 self.transcript = str(message.get("transcription", ""))
                 self.reply = str(message.get("response", ""))
 
-    def latencies(self) -> Iterator[tuple[str, float]]:
-        """Each stage that was passed, with its milliseconds."""
-        yield "handshake (connect to session_ack)", self.handshake_ms
+    def latencies(self) -> Iterator[tuple[str, float, float | None]]:
+        """Each stage that was passed, its milliseconds here, and by the server's own clock."""
+        yield "handshake (connect to session_ack)", self.handshake_ms, None
         if self.acks_ms:
-            yield "chunk acknowledged, p50", percentile(self.acks_ms, 50)
-            yield "chunk acknowledged, p99", percentile(self.acks_ms, 99)
+            yield "chunk acknowledged, p50", percentile(self.acks_ms, 50), None
+            yield "chunk acknowledged, p99", percentile(self.acks_ms, 99), None
         stages = (
-            ("first sound → first partial", self.audio_began, "partial_transcription"),
-            ("end of turn → final transcript", self.segment_ended, "transcription"),
-            ("end of turn → first token", self.segment_ended, "response_delta"),
-            ("end of turn → reply complete", self.segment_ended, "chatbot_response"),
+            ("first sound → first partial", self.audio_began, "partial_transcription", ""),
+            ("end of turn → final transcript", self.segment_ended, "transcription", "asr"),
+            ("end of turn → first token", self.segment_ended, "response_delta", "first_token"),
+            ("end of turn → reply complete", self.segment_ended, "chatbot_response", "total"),
         )
-        for name, since, kind in stages:
+        by_server = (self.result or {}).get("timings", {})
+        for name, since, kind, key in stages:
             if since is not None and kind in self._first:
-                yield name, (self._first[kind] - since) * 1e3
+                yield name, (self._first[kind] - since) * 1e3, by_server.get(key)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -109,9 +109,11 @@ def render(turn: Turn) -> Group:
 
 
 def latency_table(turn: Turn) -> Table:
-    table = Table(title="Latency", title_justify="left", title_style="bold")
+    table = Table(title="\nLatency", title_justify="left", title_style="bold")
     table.add_column("stage")
     table.add_column("ms", justify="right")
-    for stage, latency_ms in turn.latencies():
-        table.add_row(stage, f"{latency_ms:,.1f}")
+    table.add_column("of it in the server", justify="right")
+    for stage, latency_ms, server_ms in turn.latencies():
+        own = "" if server_ms is None else f"{server_ms:,.1f}"
+        table.add_row(stage, f"{latency_ms:,.1f}", own)
     return table

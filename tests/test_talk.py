@@ -291,17 +291,12 @@ def test_turn_keeps_the_latency_of_each_stage() -> None:
     turn.take({"type": "transcription", "text": "a b"}, 14.2)
     turn.take({"type": "response_delta", "text": "x"}, 14.3)
     turn.take({"type": "response_delta", "text": "y"}, 14.4)
-    turn.take({"type": "chatbot_response", "transcription": "a b", "response": "xy"}, 14.5)
+    result = {"type": "chatbot_response", "transcription": "a b", "response": "xy"}
+    turn.take({**result, "timings": {"asr": 190.0, "first_token": 290.0, "total": 490.0}}, 14.5)
     assert turn.reply == "xy"
-    assert [round(latency_ms) for _, latency_ms in turn.latencies()] == [
-        3,
-        2,
-        4,
-        2000,
-        200,
-        300,
-        500,
-    ]
+    shown = [(round(latency_ms), server_ms) for _, latency_ms, server_ms in turn.latencies()]
+    assert shown[:4] == [(3, None), (2, None), (4, None), (2000, None)]
+    assert shown[4:] == [(200, 190.0), (300, 290.0), (500, 490.0)]
     assert latency_table(turn).row_count == 7
 
 

@@ -84,7 +84,7 @@ class CTranslate2Whisper:
         started_at = time.monotonic()
         try:
             return self._run(jobs, started_at)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, ModelError) as error:
             if len(jobs) == 1:
                 failure = AsrFailed(f"{self.name} failed on a segment: {error}")
                 return [Hypothesis(jobs[0], error=failure, started_at=started_at)]

@@ -13,6 +13,8 @@ from engine.types import SAMPLE_RATE, Pcm
 
 EMPTY: Pcm = np.zeros(0, dtype=np.float32)
 EMPTY.flags.writeable = False
+# FFmpeg keeps buffers as large as the largest frame that it saw, for as long as a graph lives.
+_MAX_FRAME_SAMPLES = 4096
 
 
 class Resampler:
@@ -32,14 +34,20 @@ class Resampler:
 
     def feed(self, mono: Pcm) -> Pcm:
         """float32[n] at ``rate_hz`` to float32[m] at 16 kHz, within [-1, 1]."""
-        if self._rate_hz == SAMPLE_RATE or not len(mono):
-            return mono
+        if not len(mono):
+            return EMPTY
+        if self._rate_hz == SAMPLE_RATE:
+            return np.clip(mono, -1.0, 1.0)
         if self._graph is None:
             self._graph = _open_graph(self._rate_hz)
-        frame = AudioFrame.from_ndarray(mono.reshape(1, -1), format="fltp", layout="mono")
-        frame.sample_rate = self._rate_hz
-        self._graph.push(frame)
-        return _drain(self._graph)
+        pieces: list[Pcm] = []
+        for start in range(0, len(mono), _MAX_FRAME_SAMPLES):
+            piece = mono[start : start + _MAX_FRAME_SAMPLES].reshape(1, -1)
+            frame = AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
+            frame.sample_rate = self._rate_hz
+            self._graph.push(frame)
+            pieces += _drain(self._graph)
+        return _join(pieces)
 
     def flush(self) -> Pcm:
         """The last samples. What is fed afterwards is a new signal."""
@@ -47,7 +55,7 @@ class Resampler:
             return EMPTY
         graph, self._graph = self._graph, None
         graph.push(None)
-        return _drain(graph)
+        return _join(_drain(graph))
 
 
 def _open_graph(rate_hz: int) -> av.filter.Graph:
@@ -61,15 +69,18 @@ def _open_graph(rate_hz: int) -> av.filter.Graph:
     return graph
 
 
-def _drain(graph: av.filter.Graph) -> Pcm:
+def _drain(graph: av.filter.Graph) -> list[Pcm]:
     pieces: list[Pcm] = []
     while True:
         try:
             frame = graph.pull()
         except (BlockingIOError, EOFError):
-            break
+            return pieces
         assert isinstance(frame, AudioFrame)
         pieces.append(frame.to_ndarray()[0])
+
+
+def _join(pieces: list[Pcm]) -> Pcm:
     if not pieces:
         return EMPTY
     pcm = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]

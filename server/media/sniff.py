@@ -6,8 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from server.media.container_recording import ContainerRecording
+from server.media.mp4 import Mp4Demuxer
+from server.media.ogg import OggDemuxer
 from server.media.recording import Recording
 from server.media.wav import WavRecording
+from server.media.webm import WebmDemuxer
 
 
 class Match(Enum):
@@ -36,6 +40,9 @@ class Container:
 CONTAINERS = (
     Container("WAV", ((0, b"RIFF"), (8, b"WAVE")), WavRecording),
     Container("WAV", ((0, b"RF64"), (8, b"WAVE")), WavRecording),
+    Container("WebM", ((0, b"\x1a\x45\xdf\xa3"),), lambda: ContainerRecording(WebmDemuxer())),
+    Container("Ogg", ((0, b"OggS\0\x02"),), lambda: ContainerRecording(OggDemuxer())),
+    Container("MP4", ((0, b"\0\0\0"), (4, b"ftyp")), lambda: ContainerRecording(Mp4Demuxer())),
 )
 
 # Formats that are not understood, for a better message only.

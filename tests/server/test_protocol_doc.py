@@ -21,7 +21,7 @@ TIMES = ("at_s", "timings")
 
 
 class DocumentedEngine(FakeEngine):
-    llm_name = "llamacpp/smollm2-135m-instruct"
+    llm_name = "llamacpp/SmolLM2-135M-Instruct.Q4_1"
     partial = ("What is anti", 8)
 
     def words(self, pcm: Pcm) -> str:

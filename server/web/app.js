@@ -1,0 +1,250 @@
+/** The page: it joins the client, the talk button, the log and the instruments. */
+
+import { AntiphonClient } from "./antiphon-client.js";
+import { LatencyChart } from "./latency-chart.js";
+import { ConversationLog } from "./log.js";
+import { LevelMeter } from "./meter.js";
+import { Sparkline, watchMetrics } from "./metrics.js";
+import { TalkButton } from "./talk-button.js";
+import * as words from "./words.js";
+
+const EVENTS = ["vad", "partial", "transcript", "token", "timings"];
+const KEEP_MICROPHONE_MS = 60_000;
+const LANGUAGES = "ar cs da de el en es fi fr he hi hu id it ja ko nl no pl pt ro ru sv tr uk vi zh";
+
+const $ = (id) => document.getElementById(id);
+// After the #, so that the token is never part of a request for the page, nor of its log.
+const token = new URLSearchParams(location.hash.slice(1)).get("token");
+const socketUrl = new URL("ws/audio", location.href);
+socketUrl.hash = "";
+if (token) socketUrl.searchParams.set("token", token);
+socketUrl.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+
+const client = new AntiphonClient(socketUrl.href, { events: EVENTS, endpointing: "client" });
+const log = new ConversationLog($("turns"), $("turn-template"), $("empty"));
+const chart = new LatencyChart($("latency"), $("latency-words"));
+const meter = new LevelMeter($("meter"));
+const talk = new TalkButton($("talk"), { on: startTalking, off: stopTalking, canHold: isPush });
+let mode = "push"; // or "free"
+let hearsSpeech = false;
+let releaseTimer = 0;
+
+function isPush() {
+  return mode === "push";
+}
+
+// ---- talking ---------------------------------------------------------------------------------
+
+async function startTalking() {
+  clearTimeout(releaseTimer);
+  if (isPush()) log.begin();
+  bargeIn();
+  showState();
+  try {
+    await client.startRecording({ deviceId: $("device").value });
+    showNotice("microphone", "");
+  } catch (error) {
+    talk.set(false);
+    log.dropUnspoken();
+    showNotice("microphone", words.microphoneProblem(error));
+    showState();
+  }
+}
+
+async function stopTalking() {
+  if (isPush()) {
+    const wasRecording = client.recording && client.hasMicrophone;
+    if (wasRecording) log.end();
+    else log.dropUnspoken();
+    releaseTimer = setTimeout(() => client.releaseMicrophone(), KEEP_MICROPHONE_MS);
+    showState();
+    await client.stopRecording();
+  } else {
+    await client.stopRecording({ endSegment: hearsSpeech });
+    client.releaseMicrophone();
+    hearsSpeech = false;
+    showState();
+  }
+}
+
+/** Whoever speaks over a reply has heard enough of it. */
+function bargeIn() {
+  const speaks = isPush() ? talk.isOn : hearsSpeech;
+  if (speaks) stopReplies();
+}
+
+function stopReplies() {
+  for (const row of log.repliesInFlight.filter(({ stopped }) => !stopped)) {
+    row.stopped = true;
+    client.cancel();
+  }
+}
+
+// ---- what the server says ----------------------------------------------------------------------
+
+client.on("state", (detail) => {
+  $("connection").dataset.state = detail.reason === "full" ? "full" : detail.state;
+  $("connection-words").textContent = words.connectionWords(detail);
+  if (detail.state === "connecting") return;
+  showNotice("connection", words.connectionProblem(detail));
+  if (detail.state === "waiting" || detail.state === "closed") {
+    hearsSpeech = false;
+    log.interrupt({ willReplay: isPush() && detail.state === "waiting" });
+  }
+  if (detail.state === "closed") talk.set(false);
+  showState();
+});
+
+client.on("speech_started", () => {
+  hearsSpeech = true;
+  bargeIn();
+  showState();
+});
+
+client.on("speech_stopped", () => {
+  hearsSpeech = false;
+  showState();
+});
+
+client.on("partial_transcription", (message) => {
+  log.partial(message);
+  showState();
+});
+
+client.on("transcription", (message) => {
+  if (message.text) {
+    log.transcript(message);
+    announce(`You: ${message.text}`);
+  }
+  bargeIn();
+  showState();
+});
+
+client.on("response_delta", (message) => log.delta(message));
+
+client.on("chatbot_response", (message) => {
+  const { asr, first_token: firstToken, total } = message.timings ?? {};
+  const stages = { recognise: asr, firstToken, complete: total };
+  log.finish(message, stages);
+  if (!message.error) chart.add(stages);
+  announce(words.turnProblem(message) || `Antiphon: ${message.response}`);
+  showState();
+});
+
+client.on("error", ({ code, message }) => {
+  if (code !== "overloaded" && code !== "busy") showNotice("server", `${message} (${code})`);
+});
+
+client.on("session_ack", () => showNotice("server", ""));
+
+client.on("latency", ({ stage, ms }) => {
+  $(stage).textContent = words.formatMs(ms);
+});
+
+client.on("microphone", ({ stream, lost }) => {
+  meter.follow(stream);
+  if (stream) listDevices();
+  if (lost) {
+    talk.set(false);
+    showNotice("microphone", words.MICROPHONE_LOST);
+  }
+  showState();
+});
+
+// ---- what the page shows -----------------------------------------------------------------------
+
+const notices = new Map();
+
+/** One notice a cause; the latest that still holds is the one to read. */
+function showNotice(cause, text) {
+  notices.delete(cause);
+  if (text) notices.set(cause, text);
+  const shown = [...notices.values()].at(-1) ?? "";
+  $("notice").hidden = shown === "";
+  if ($("notice").textContent !== shown) $("notice").textContent = shown;
+}
+
+function announce(text) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  $("announcer").append(line);
+  while ($("announcer").children.length > 4) $("announcer").firstElementChild.remove();
+}
+
+function showState() {
+  const state = presentState();
+  $("hearing").dataset.hearing = state;
+  $("hearing").textContent = words.HEARING[state];
+  $("talk-words").textContent = words.TALK[mode][talk.isOn ? "on" : "off"];
+  $("talk-hint").textContent = words.HINT[mode];
+  $("cancel").hidden = log.repliesInFlight.length === 0;
+  meter.active = talk.isOn;
+}
+
+function presentState() {
+  if (talk.isOn && hearsSpeech) return "speech";
+  if (log.repliesInFlight.length) return "answering";
+  if (log.isWaiting) return "waiting";
+  return talk.isOn ? "quiet" : "off";
+}
+
+async function listDevices() {
+  const devices = await navigator.mediaDevices.enumerateDevices();
+  const chosen = $("device").value;
+  const inputs = devices.filter(({ kind, deviceId, label }) => {
+    return kind === "audioinput" && label && deviceId !== "default";
+  });
+  const options = inputs.map(({ label, deviceId }) => new Option(label, deviceId));
+  $("device").replaceChildren(new Option("Default microphone", ""), ...options);
+  if (inputs.some(({ deviceId }) => deviceId === chosen)) $("device").value = chosen;
+}
+
+function listLanguages() {
+  const names = new Intl.DisplayNames([navigator.language, "en"], { type: "language" });
+  const options = LANGUAGES.split(" ").map((code) => new Option(names.of(code), code));
+  options.sort((one, other) => one.text.localeCompare(other.text));
+  $("language").append(...options);
+}
+
+// ---- beginning -------------------------------------------------------------------------------
+
+for (const input of document.querySelectorAll('input[name="mode"]')) {
+  input.addEventListener("change", async () => {
+    if (talk.isOn) {
+      talk.set(false);
+      await stopTalking();
+    }
+    client.releaseMicrophone();
+    mode = input.value;
+    client.configure({ endpointing: isPush() ? "client" : "server" });
+    showState();
+  });
+}
+$("language").addEventListener("change", () => client.configure({ language: $("language").value || null }));
+$("device").addEventListener("change", async () => {
+  if (!talk.isOn) return;
+  await client.stopRecording({ endSegment: isPush() });
+  await startTalking();
+});
+$("cancel").addEventListener("click", stopReplies);
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") stopReplies();
+});
+navigator.mediaDevices?.addEventListener("devicechange", listDevices);
+window.addEventListener("online", () => client.connect());
+if (matchMedia("(max-width: 60rem)").matches) $("instruments").open = false;
+
+watchMetrics({
+  sessions: new Sparkline($("sessions-chart"), $("sessions")),
+  batch: new Sparkline($("batch-chart"), $("batch")),
+  token,
+  isWanted: () => $("instruments").open && !document.hidden,
+  onRefused: (status) => {
+    if (status === 401) showNotice("token", words.TOKEN_WANTED);
+    $("metrics").hidden = true;
+    $("metrics-off").hidden = false;
+  },
+});
+listLanguages();
+showState();
+client.connect();

@@ -1,0 +1,56 @@
+"""Local agreement: what is settled stays, and is whole words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.asr.agreement import LocalAgreement
+
+WORDS = {1: " the", 2: " cap", 3: "ital", 4: " of", 5: " France", 6: ".", 7: "你", 8: "好"}
+
+
+def decode(tokens: Sequence[int]) -> str:
+    return "".join(WORDS[t] for t in tokens)
+
+
+def test_one_hypothesis_settles_nothing() -> None:
+    assert LocalAgreement(decode).update((1, 2, 3)) == ()
+
+
+def test_two_settle_their_common_words() -> None:
+    agreement = LocalAgreement(decode)
+    agreement.update((1, 2, 3))
+    assert agreement.update((1, 2, 3, 4)) == (1, 2, 3)
+
+
+def test_half_a_word_is_not_settled() -> None:
+    agreement = LocalAgreement(decode)
+    agreement.update((1, 2, 6))
+    assert agreement.update((1, 2, 3, 4)) == (1,)
+
+
+def test_the_last_word_is_settled_only_when_another_follows() -> None:
+    agreement = LocalAgreement(decode)
+    agreement.update((1, 4))
+    assert agreement.update((1, 4)) == (1,)
+
+
+def test_scripts_without_spaces_settle_by_character() -> None:
+    agreement = LocalAgreement(decode)
+    agreement.update((7, 8, 7))
+    assert agreement.update((7, 8, 7, 8)) == (7, 8, 7)
+
+
+@given(st.lists(st.lists(st.sampled_from(sorted(WORDS)), max_size=8)))
+def test_settled_tokens_only_grow(tails: list[list[int]]) -> None:
+    agreement = LocalAgreement(decode)
+    settled: tuple[int, ...] = ()
+    for tail in tails:
+        hypothesis = (*settled, *tail)
+        now = agreement.update(hypothesis)
+        assert now[: len(settled)] == settled
+        assert hypothesis[: len(now)] == now
+        settled = now
