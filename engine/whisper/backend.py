@@ -13,7 +13,7 @@ import torch
 
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.guards import context_s, token_cap
-from engine.errors import AsrFailed
+from engine.errors import AntiphonError, AsrFailed
 from engine.metrics import STAGE_SECONDS
 from engine.types import SAMPLE_RATE
 from engine.whisper.features import Heard, features, hear
@@ -132,12 +132,20 @@ class TorchWhisper:
         try:
             with STAGE_SECONDS.labels("asr_encode").time():
                 states = self._encode(batch)
-                for job, of_job in zip(batch, states, strict=True):
-                    slot = self._rows.join(self._request(job), of_job)
-                    self._running[slot] = _Running(job, started_at)
         except (RuntimeError, ValueError) as error:
-            return self._abandon(error, batch)
-        return []
+            return [self._failure(job, error) for job in batch]
+        joined = zip(batch, states, strict=True)
+        failed = [self._join(job, of_job, started_at) for job, of_job in joined]
+        return [hypothesis for hypothesis in failed if hypothesis is not None]
+
+    def _join(self, job: AsrJob, states: torch.Tensor, started_at: float) -> Hypothesis | None:
+        """Give a job its slot; what went wrong, if it cannot be decoded."""
+        try:
+            slot = self._rows.join(self._request(job), states)
+        except (AntiphonError, RuntimeError, ValueError) as error:
+            return self._failure(job, error)
+        self._running[slot] = _Running(job, started_at)
+        return None
 
     def _next_batch(self) -> list[AsrJob]:
         """Waiting jobs of the first one's kind and length; no partial while a final decodes."""
@@ -198,17 +206,18 @@ class TorchWhisper:
             started_at=running.started_at,
         )
 
-    def _abandon(self, error: Exception, batch: Sequence[AsrJob] = ()) -> list[Hypothesis]:
-        """Fail ``batch`` and every row at work: their caches cannot be trusted any more."""
-        log.warning("a speech step of %d jobs failed: %s", len(batch) + len(self._running), error)
-        failure = AsrFailed(f"{self.name} failed: {error}")
-        now = time.monotonic()
-        lost = {id(job): Hypothesis(job, error=failure, started_at=now) for job in batch}
-        for slot, running in list(self._running.items()):
+    def _abandon(self, error: Exception) -> list[Hypothesis]:
+        """Fail every row at work: their caches cannot be trusted any more."""
+        lost = [self._failure(running.job, error) for running in self._running.values()]
+        for slot in self._running:
             self._rows.leave(slot)
-            lost[id(running.job)] = Hypothesis(running.job, error=failure, started_at=now)
         self._running.clear()
-        return list(lost.values())
+        return lost
+
+    def _failure(self, job: AsrJob, error: Exception) -> Hypothesis:
+        log.warning("a segment of %.1f s failed: %s", job.seconds, error)
+        failure = AsrFailed(f"{self.name} failed on a segment: {error}")
+        return Hypothesis(job, error=failure, started_at=time.monotonic())
 
 
 def _window(job: AsrJob) -> _Window:

@@ -65,7 +65,9 @@ class ContinuousDecoder:
     def _advance(self, rows: list[Row]) -> None:
         packed = pack([row.span() for row in rows], self._decoder.device)
         hidden = self._decoder(packed)
-        wanted, starts, first = [], [], 0
+        wanted: list[int] = []
+        starts: list[tuple[Row, int]] = []
+        first = 0
         for row, span in zip(rows, packed.spans, strict=True):
             end = first + len(span.tokens)
             if not row.detecting:
@@ -97,5 +99,3 @@ class ContinuousDecoder:
             return
         probabilities = torch.softmax(logits.float(), -1)
         row.no_speech_prob = float(probabilities[self._tokens.no_speech])
-
-

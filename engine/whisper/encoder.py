@@ -101,11 +101,12 @@ class Attention:
         heads, positions, width = q.shape
         q, keys, v = q.contiguous(), k.contiguous().transpose(1, 2), v.contiguous()
         mixed = torch.empty(heads, positions, width, dtype=q.dtype)
-        for block, out in zip(q.split(_QUERY_BLOCK, 1), mixed.split(_QUERY_BLOCK, 1), strict=True):
+        for first in range(0, positions, _QUERY_BLOCK):
+            block = q[:, first : first + _QUERY_BLOCK]
             scores = self._scores((heads, block.shape[1], positions))
             torch.bmm(block, keys, out=scores)
             torch.ops.aten._softmax.out(scores, -1, False, out=scores)
-            torch.bmm(scores, v, out=out)
+            torch.bmm(scores, v, out=mixed[:, first : first + _QUERY_BLOCK])
         return mixed
 
     def _scores(self, shape: tuple[int, int, int]) -> Tensor:

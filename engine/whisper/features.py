@@ -57,8 +57,10 @@ def _continues(pcm: Pcm, earlier: Pcm) -> bool:
 def _signal(pcm: Pcm, first: int, end: int) -> Tensor:
     """The samples of frames ``[first, end)``: mirrored before the audio, zero after it."""
     begin, stop = first * HOP - HALF_WINDOW, (end - 1) * HOP + HALF_WINDOW
-    inside = torch.from_numpy(pcm[max(begin, 0) : stop])
     if begin >= 0:
+        inside = torch.from_numpy(pcm[begin:stop])
         return pad(inside, (0, stop - begin - len(inside)))
-    inside = pad(inside, (0, stop - len(inside)))
-    return torch.cat([inside[1 : HALF_WINDOW + 1].flip(0), inside])
+    # the mirror of sample -200 is sample 200, which a first frame does not itself hold
+    inside = torch.from_numpy(pcm[: max(stop, 1 - begin)])
+    inside = pad(inside, (0, max(stop, 1 - begin) - len(inside)))
+    return torch.cat([inside[1 : 1 - begin].flip(0), inside[:stop]])

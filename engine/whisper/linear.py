@@ -39,7 +39,7 @@ class Linear:
         *,
         gelu: bool = False,
     ) -> None:
-        self.packed = device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self.packed = device.type == "cpu" and torch._C._has_mkldnn
         self.gelu = gelu
         self.bias = None if bias is None else bias.to(device, dtype).contiguous()
         plain = weight.to(device, dtype).contiguous()
