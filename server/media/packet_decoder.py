@@ -13,10 +13,9 @@ from av.audio.frame import AudioFrame
 from engine.errors import AudioError
 from engine.types import Pcm
 from server.media.packets import Packet, Track
-from server.media.pcm import MAX_RATE_HZ, PcmDecoder
+from server.media.pcm import PcmDecoder
 from server.media.resampler import EMPTY, Resampler
 
-MIN_AAC_RATE_HZ = 7_350
 _MAX_BAD_PACKETS = 10
 
 
@@ -103,8 +102,7 @@ class CodecPackets:
         return np.concatenate([changed, heard]) if len(changed) else heard
 
     def _change_rate(self, rate_hz: int) -> Pcm:
-        if not MIN_AAC_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-            raise AudioError(f"the {self._track.codec} track has a sample rate of {rate_hz} Hz")
+        # FFmpeg's AAC decoder refuses rates that have no index, so this is never absurd.
         tail = self.flush()
         self._resampler = Resampler(rate_hz)
         self._rate_hz = rate_hz
