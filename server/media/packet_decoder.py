@@ -72,7 +72,7 @@ class CodecPackets:
         except av.error.FFmpegError as error:
             return self._conceal(error)
         self._bad_packets = 0
-        pieces = [self._hear(_mix(frame), frame.sample_rate, packet) for frame in frames]
+        pieces = [self._hear(mix_down(frame), frame.sample_rate, packet) for frame in frames]
         return pieces[0] if len(pieces) == 1 else np.concatenate([EMPTY, *pieces])
 
     def flush(self) -> Pcm:
@@ -121,9 +121,11 @@ def _open_context(track: Track) -> AudioCodecContext:
     return context
 
 
-def _mix(frame: AudioFrame) -> Pcm:
-    """float32[n]: the mean of the channels."""
+def mix_down(frame: AudioFrame) -> Pcm:
+    """float32[n]: the mean of the channels; what is not a number is silence."""
     assert frame.format.name == "fltp", frame.format.name
     planes = np.asarray(frame.to_ndarray(), dtype=np.float32)
     mono: Pcm = planes.mean(axis=0) if len(planes) > 1 else planes[0]
+    if not np.isfinite(mono).all():  # damaged packets may decode to anything
+        mono = np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0)
     return mono

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import av
 import numpy as np
 import pytest
 from media_signals import chirp, encode
 
 from engine.errors import AudioError
-from server.media.packet_decoder import open_decoder
+from server.media.packet_decoder import mix_down, open_decoder
 from server.media.packets import Packet, Track
 from server.media.pcm import SampleLayout
 
@@ -56,6 +57,12 @@ def test_a_rate_that_no_one_uses_is_refused(rate_hz):
     config = int(bits, 2).to_bytes(6, "big")
     with pytest.raises(AudioError, match="configuration"):
         open_decoder(Track("aac", config, 48_000))
+
+
+def test_what_is_not_a_number_is_silence():
+    planes = np.array([[np.nan, np.inf, -np.inf, 0.5], [1, 0, 0, 0]], np.float32)
+    frame = av.AudioFrame.from_ndarray(planes, "fltp", "stereo")
+    np.testing.assert_array_equal(mix_down(frame), [0, 1, -1, 0.25])
 
 
 def test_bare_samples():
