@@ -8,7 +8,7 @@ const WIDTH = 280;
 const ROW = 16;
 const BAR = 8;
 const AXIS = 18;
-const MARGIN = 34; // for the last label
+const MARGIN = 42; // for the last label
 
 export class LatencyChart {
   #svg;
