@@ -192,6 +192,8 @@ def _params(settings: EngineSettings, model: Path) -> Any:
         params.n_gpu_layers = 0
     threads = settings.threads or len(os.sched_getaffinity(0))
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    # Threads that wait by spinning take the cores from speech.
+    params.cpuparams.poll = params.cpuparams_batch.poll = 0
     # It opens a port on the loopback, whether wanted or not: nobody has its key.
     params.hostnames = ["127.0.0.1"]
     params.port = 0
