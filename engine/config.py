@@ -34,7 +34,7 @@ class EngineSettings(BaseModel):
     window_s: float = Field(28.0, ge=5, le=29, description="longest speech in one Whisper window")
 
     vad_threshold: float = Field(0.5, gt=0, lt=1, description="speech probability that counts")
-    vad_min_speech_ms: int = Field(96, ge=32, le=5000, description="shorter sounds are not speech")
+    vad_min_speech_ms: int = Field(192, ge=32, le=5000, description="shorter sounds are not speech")
     vad_min_silence_ms: int = Field(500, ge=64, le=10000, description="silence that ends speech")
     vad_padding_ms: int = Field(300, ge=0, le=2000, description="audio kept around speech")
 

@@ -61,6 +61,7 @@ class Engine:
 
     def start(self) -> None:
         """Load and warm the models; blocks for seconds. Raises ``ModelError``."""
+        self._llm.begin()
         device = pick_device(self._settings.device)
         # VAD is torch's only work here, and too small to share between threads.
         torch.set_num_threads(1)
@@ -72,7 +73,7 @@ class Engine:
             started = time.monotonic()
             model.warmup()
             log.info("%s is warm after %.1f s", model.name, time.monotonic() - started)
-        self._llm.start()
+        self._llm.wait_ready()
         self._asr.start()
         self._speech.start(self._asr)
         self.asr_name, self.llm_name = backend.name, self._llm.name

@@ -56,9 +56,12 @@ class LlmLane:
         """Why there are no replies any more, for people."""
         return self._problem
 
-    def start(self) -> None:
-        """Load and warm the model; blocks. Raises ``ModelError``."""
+    def begin(self) -> None:
+        """Start to load and warm the model, beside whatever else is being loaded."""
         self._thread.start()
+
+    def wait_ready(self) -> None:
+        """Block until the model is loaded and warm. Raises ``ModelError``."""
         self._loaded.wait()
         if self._problem is not None:
             raise ModelError(self._problem)
@@ -100,7 +103,7 @@ class LlmLane:
     def _run(self) -> None:
         try:
             backend = self._load(self._inbox.wake)
-        except Exception as error:  # noqa: BLE001 - `start` raises it on its caller's thread
+        except Exception as error:  # noqa: BLE001 - `wait_ready` raises it on its caller's thread
             self._die(f"the language model does not load: {error}")
             self._loaded.set()
             return

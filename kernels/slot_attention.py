@@ -63,26 +63,28 @@ def slot_attention(
     Returns ``[rows, heads, head_dim]`` of q's dtype.
 
     This form reads slots and lengths on the host and slices the caches without a copy, which is
-    quick on a CPU and slow on a GPU.
+    quick on a CPU and slow on a GPU. On a CPU it attends in float32: for the one row of a decoder
+    step, half precision takes longer than to convert.
     """
     out = torch.zeros_like(q, memory_format=torch.contiguous_format)
+    dtype = torch.float32 if q.device.type == "cpu" else q.dtype
     lengths = row_kv_len.tolist()
     for first, end, slot in _runs(row_slot.tolist()):
-        longest = max(lengths[first:end])
+        longest, shortest = max(lengths[first:end]), min(lengths[first:end])
         if longest == 0:
             continue
         mask = None
-        if min(lengths[first:end]) != longest:
+        if shortest != longest:
             positions = torch.arange(longest, device=q.device)
             mask = positions < row_kv_len[first:end, None]
         attended = scaled_dot_product_attention(
-            q[first:end].transpose(0, 1)[None],
-            k_cache[slot, None, :, :longest],
-            v_cache[slot, None, :, :longest],
+            q[None, first:end].transpose(1, 2).to(dtype),
+            k_cache[None, slot, :, :longest].to(dtype),
+            v_cache[None, slot, :, :longest].to(dtype),
             attn_mask=mask,
         )
         out[first:end] = attended[0].transpose(0, 1)
-        if mask is not None:  # a softmax over nothing is not a number
+        if shortest == 0:  # a softmax over nothing is not a number
             out[first:end].masked_fill_((row_kv_len[first:end] == 0)[:, None, None], 0.0)
     return out
 

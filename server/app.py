@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("antiphon")
 
-# NumPy's own BLAS threads fight the models' threads for the cores.
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+_ENVIRONMENT = {
+    # NumPy's own BLAS threads fight the models' threads for the cores.
+    "OPENBLAS_NUM_THREADS": "1",
+    # OpenMP's threads wait by spinning unless told otherwise: on two cores that others used as
+    # well, a minute of speech took over 60 s so, and 9 s with threads that sleep.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 # Lanes spend their time in native code; where they do not, the event loop must not wait long.
 _SWITCH_INTERVAL_S = 0.0005
 

@@ -23,8 +23,11 @@ class Slots:
     def free(self) -> int:
         return sum(not slot.taken for slot in self._slots)
 
-    def take(self, key: int) -> int:
-        """Index of a free slot for session ``key``; there must be one."""
+    def take(self, key: int) -> tuple[int, bool]:
+        """Index of a free slot for session ``key``, and whether the session was its last tenant.
+
+        There must be a free one.
+        """
 
         def misfit(index: int) -> tuple[bool, bool, int]:
             slot = self._slots[index]
@@ -33,9 +36,10 @@ class Slots:
         free = [index for index, slot in enumerate(self._slots) if not slot.taken]
         assert free, "no slot is free: ask `free` first"
         index = min(free, key=misfit)
+        returning = self._slots[index].owner == key
         self._uses += 1
         self._slots[index] = _Slot(owner=key, taken=True, last_used=self._uses)
-        return index
+        return index, returning
 
     def give_back(self, index: int) -> None:
         """The slot may serve others; what it has cached stays its session's."""

@@ -15,8 +15,8 @@ _MAX_PADDED_GROUPS = 4096
 class Base64Stream:
     """Base64 text in chunks, of which only all together need to decode (RFC 4648 §4, §5).
 
-    Each chunk may as well be a whole padded text: padding ends a group. Between calls at most
-    three characters are kept.
+    Each chunk may as well be a whole padded text: padding ends a group; or a data URL, as a
+    browser's ``readAsDataURL`` gives it. Between calls at most three characters are kept.
     """
 
     def __init__(self) -> None:
@@ -55,6 +55,8 @@ class Base64Stream:
 
 def _clean(text: str) -> bytes:
     """The characters of the alphabet and padding, or ``AudioError``."""
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
     try:
         characters = text.encode("ascii").translate(_FROM_URL_SAFE, delete=_WHITESPACE)
     except UnicodeEncodeError:

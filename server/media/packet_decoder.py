@@ -13,10 +13,9 @@ from av.audio.frame import AudioFrame
 from engine.errors import AudioError
 from engine.types import Pcm
 from server.media.packets import Packet, Track
-from server.media.pcm import MAX_RATE_HZ, PcmDecoder
+from server.media.pcm import PcmDecoder
 from server.media.resampler import EMPTY, Resampler
 
-MIN_AAC_RATE_HZ = 7_350
 _MAX_BAD_PACKETS = 10
 
 
@@ -73,7 +72,7 @@ class CodecPackets:
         except av.error.FFmpegError as error:
             return self._conceal(error)
         self._bad_packets = 0
-        pieces = [self._hear(_mix(frame), frame.sample_rate, packet) for frame in frames]
+        pieces = [self._hear(mix_down(frame), frame.sample_rate, packet) for frame in frames]
         return pieces[0] if len(pieces) == 1 else np.concatenate([EMPTY, *pieces])
 
     def flush(self) -> Pcm:
@@ -103,8 +102,7 @@ class CodecPackets:
         return np.concatenate([changed, heard]) if len(changed) else heard
 
     def _change_rate(self, rate_hz: int) -> Pcm:
-        if not MIN_AAC_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-            raise AudioError(f"the {self._track.codec} track has a sample rate of {rate_hz} Hz")
+        # FFmpeg's AAC decoder refuses rates that have no index, so this is never absurd.
         tail = self.flush()
         self._resampler = Resampler(rate_hz)
         self._rate_hz = rate_hz
@@ -123,9 +121,11 @@ def _open_context(track: Track) -> AudioCodecContext:
     return context
 
 
-def _mix(frame: AudioFrame) -> Pcm:
-    """float32[n]: the mean of the channels."""
+def mix_down(frame: AudioFrame) -> Pcm:
+    """float32[n]: the mean of the channels; what is not a number is silence."""
     assert frame.format.name == "fltp", frame.format.name
     planes = np.asarray(frame.to_ndarray(), dtype=np.float32)
     mono: Pcm = planes.mean(axis=0) if len(planes) > 1 else planes[0]
+    if not np.isfinite(mono).all():  # damaged packets may decode to anything
+        mono = np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0)
     return mono

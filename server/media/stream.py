@@ -67,8 +67,8 @@ class AudioStream:
             pieces.extend(self._decode(data))
         except AudioError as failure:
             pieces.extend(self._close())
-            self._failure = failure
-            error = self._report(failure)
+            self._failure = AudioError(str(failure))  # without the traceback, which holds data
+            error = self._report(self._failure)
         return Decoded(_join(pieces), error)
 
     def end_segment(self) -> Decoded:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 from engine.errors import AudioError
 from engine.types import Pcm
+from server.media.byte_queue import ByteQueue
 from server.media.pcm import PcmDecoder, SampleLayout
 from server.media.resampler import EMPTY
 
 MAX_HEADER_BYTES = 4 << 20
+_RIFF_BYTES = 12
 _MAX_FMT_BYTES = 1 << 12
 _HEADER = re.compile(rb"RIFF....WAVE", re.DOTALL)
 _HEADER_START = re.compile(rb"R(?:I(?:F(?:F.{0,7})?)?)?\Z", re.DOTALL)
@@ -32,9 +34,8 @@ class WavRecording:
     """
 
     def __init__(self) -> None:
-        self._buffer = b""
-        self._skip = 12  # the RIFF header, which the caller has seen
-        self._header_bytes = 0
+        self._queue = ByteQueue()
+        self._queue.skip(_RIFF_BYTES)  # which the caller has seen
         self._layout: SampleLayout | None = None
         self._pcm: PcmDecoder | None = None
         self._data_left: int | None = 0  # None: unknown
@@ -45,18 +46,14 @@ class WavRecording:
         return self._pcm is None
 
     def feed(self, data: bytes) -> Iterator[Pcm]:
-        self._buffer += data
+        self._queue.append(data)
         while not self._is_over:
-            if self._skip:
-                self._skip -= len(self._take(self._skip))
-                if self._skip:
-                    return
-            elif self._data_left is None:
+            if self._data_left is None:
                 yield self._open_ended_data()
                 if not self._is_over:
                     return
             elif self._data_left:
-                yield self._sized_data()
+                yield self._sized_data(self._data_left)
                 if self._data_left:
                     return
                 yield self.flush()
@@ -64,67 +61,61 @@ class WavRecording:
                 return
 
     def take_rest(self) -> bytes | None:
-        if not self._is_over:
-            return None
-        rest, self._buffer = self._buffer, b""
-        return rest
+        return self._queue.take_up_to(len(self._queue)) if self._is_over else None
 
     def flush(self) -> Pcm:
         return self._pcm.flush() if self._pcm else EMPTY
 
-    def _take(self, count: int) -> bytes:
-        taken, self._buffer = self._buffer[:count], self._buffer[count:]
-        if self._pcm is None:
-            self._header_bytes += len(taken)
-            if self._header_bytes > MAX_HEADER_BYTES:
-                raise AudioError(f"a WAV header without audio in {MAX_HEADER_BYTES} bytes")
-        return taken
-
-    def _sized_data(self) -> Pcm:
+    def _sized_data(self, left: int) -> Pcm:
         assert self._pcm is not None
-        assert self._data_left is not None
-        data = self._take(self._data_left)
-        self._data_left -= len(data)
+        data = self._queue.take_up_to(left)
+        self._data_left = left - len(data)
         return self._pcm.feed(data)
 
     def _open_ended_data(self) -> Pcm:
         """Decode up to the next file's header, holding back what may be its beginning."""
         assert self._pcm is not None
-        header = _HEADER.search(self._buffer)
-        if header:
-            self._is_over = True
-            return self._pcm.feed(self._take(header.start()))
-        start = _HEADER_START.search(self._buffer, max(0, len(self._buffer) - 11))
-        return self._pcm.feed(self._take(start.start() if start else len(self._buffer)))
+        data = self._queue.peek(len(self._queue))
+        header = _HEADER.search(data)
+        self._is_over = header is not None
+        end = header or _HEADER_START.search(data, max(0, len(data) - _RIFF_BYTES + 1))
+        return self._pcm.feed(self._queue.take_up_to(end.start() if end else len(data)))
 
     def _next_chunk(self) -> bool:
-        """Enter the next chunk; False while its header is incomplete."""
-        if self._pcm and self._buffer[:1] == b"\0":  # the pad byte of data of odd size
-            self._take(1)
-        if len(self._buffer) < 8:
+        """Enter the next chunk; False while its head is incomplete, or at the file's end."""
+        if self._pcm and self._queue.peek(1) == b"\0":  # the pad byte of data of odd size
+            self._queue.skip(1)
+        head = self._queue.peek(8)
+        if len(head) < 8:
             return False
-        if self._pcm and self._buffer.startswith((b"RIFF", b"RF64")):
+        if self._pcm and head.startswith((b"RIFF", b"RF64")):
             self._is_over = True
             return False
-        name, size = struct.unpack_from("<4sI", self._buffer)
-        if name == b"fmt ":
+        name, size = struct.unpack("<4sI", head)
+        if name == b"fmt " and self._pcm is None:
             return self._read_format(size)
         if not all(0x20 <= byte < 0x7F for byte in name):
             raise AudioError("the chunks of this WAV file are damaged")
-        self._take(8)
+        self._queue.skip(8)
         if name == b"data" and self._pcm is None:
             self._enter_data(size)
         else:
-            self._skip = size + size % 2
+            self._skip_chunk(size)
         return True
+
+    def _skip_chunk(self, size: int) -> None:
+        self._queue.skip(size + size % 2)
+        if self._pcm is None and self._queue.position > MAX_HEADER_BYTES:
+            raise AudioError(f"a WAV header without audio in {MAX_HEADER_BYTES} bytes")
 
     def _read_format(self, size: int) -> bool:
         if not 16 <= size <= _MAX_FMT_BYTES:
             raise AudioError(f"a WAV format chunk of {size} bytes; 16 to 40 are usual")
-        if len(self._buffer) < 8 + size:
+        chunk = self._queue.take(8 + size)
+        if chunk is None:
             return False
-        self._layout = _parse_format(self._take(8 + size)[8:])
-        self._skip = size % 2
+        self._layout = _parse_format(chunk[8:])
+        self._queue.skip(size % 2)
         return True
 
     def _enter_data(self, size: int) -> None:

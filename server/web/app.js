@@ -10,6 +10,7 @@ import * as words from "./words.js";
 
 const EVENTS = ["vad", "partial", "transcript", "token", "timings"];
 const KEEP_MICROPHONE_MS = 60_000;
+const LATENCIES_KEPT = 25; // of which the median is shown
 const LANGUAGES = "ar cs da de el en es fi fr he hi hu id it ja ko nl no pl pt ro ru sv tr uk vi zh";
 
 const $ = (id) => document.getElementById(id);
@@ -26,6 +27,7 @@ const chart = new LatencyChart($("latency"), $("latency-words"));
 const meter = new LevelMeter($("meter"));
 const talk = new TalkButton($("talk"), { on: startTalking, off: stopTalking, canHold: isPush });
 let mode = "push"; // or "free"
+const latencies = {}; // stage → ms, newest last
 let hearsSpeech = false;
 let releaseTimer = 0;
 
@@ -126,6 +128,7 @@ client.on("chatbot_response", (message) => {
   const { asr, first_token: firstToken, total } = message.timings ?? {};
   const stages = { recognise: asr, firstToken, complete: total };
   log.finish(message, stages);
+  $("backend").textContent = message.backend_used;
   if (!message.error) chart.add(stages);
   announce(words.turnProblem(message) || `Antiphon: ${message.response}`);
   showState();
@@ -138,7 +141,9 @@ client.on("error", ({ code, message }) => {
 client.on("session_ack", () => showNotice("server", ""));
 
 client.on("latency", ({ stage, ms }) => {
-  $(stage).textContent = words.formatMs(ms);
+  const last = (latencies[stage] = [...(latencies[stage] ?? []), ms].slice(-LATENCIES_KEPT));
+  const median = last.toSorted((one, other) => one - other)[Math.floor(last.length / 2)];
+  $(stage).textContent = words.formatMs(median);
 });
 
 client.on("microphone", ({ stream, lost }) => {
@@ -153,13 +158,14 @@ client.on("microphone", ({ stream, lost }) => {
 
 // ---- what the page shows -----------------------------------------------------------------------
 
+const CAUSES = ["token", "connection", "microphone", "server"]; // the first that holds is read
 const notices = new Map();
 
-/** One notice a cause; the latest that still holds is the one to read. */
+/** One notice a cause; an empty text takes it back. */
 function showNotice(cause, text) {
-  notices.delete(cause);
   if (text) notices.set(cause, text);
-  const shown = [...notices.values()].at(-1) ?? "";
+  else notices.delete(cause);
+  const shown = notices.get(CAUSES.find((name) => notices.has(name))) ?? "";
   $("notice").hidden = shown === "";
   if ($("notice").textContent !== shown) $("notice").textContent = shown;
 }
@@ -177,15 +183,18 @@ function showState() {
   $("hearing").textContent = words.HEARING[state];
   $("talk-words").textContent = words.TALK[mode][talk.isOn ? "on" : "off"];
   $("talk-hint").textContent = words.HINT[mode];
+  $("invitation").textContent = words.INVITATION[mode];
   $("cancel").hidden = log.repliesInFlight.length === 0;
   meter.active = talk.isOn;
 }
 
 function presentState() {
   if (talk.isOn && hearsSpeech) return "speech";
+  if (talk.isOn && client.state !== "open") return isPush() ? "kept" : "deaf";
   if (log.repliesInFlight.length) return "answering";
   if (log.isWaiting) return "waiting";
-  return talk.isOn ? "quiet" : "off";
+  if (!talk.isOn) return "off";
+  return client.hasMicrophone ? "quiet" : "opening";
 }
 
 async function listDevices() {

@@ -8,6 +8,7 @@ const WIDTH = 280;
 const ROW = 16;
 const BAR = 8;
 const AXIS = 18;
+const MARGIN = 42; // for the last label
 
 export class LatencyChart {
   #svg;
@@ -32,7 +33,7 @@ export class LatencyChart {
   #draw() {
     const longest = Math.max(...this.#turns.map(({ complete }) => complete), 1);
     const step = niceStep(longest / 4);
-    const x = (ms) => (ms / (step * Math.ceil(longest / step))) * (WIDTH - 24);
+    const x = (ms) => (ms / (step * Math.ceil(longest / step))) * (WIDTH - MARGIN);
     const marks = [];
     if (this.#turns.length) {
       for (let ms = 0; ms <= longest + step / 2; ms += step) marks.push(...tick(x(ms), ms));
@@ -49,7 +50,7 @@ export class LatencyChart {
 
 function tick(x, ms) {
   const left = x + 0.5;
-  const label = ms >= 1000 ? `${ms / 1000} s` : `${ms}`;
+  const label = ms >= 1000 ? `${ms / 1000} s` : `${ms} ms`;
   return [
     svg("line", { class: "tick", x1: left, x2: left, y1: 0, y2: BARS * ROW }),
     svg("text", { class: "label", x: left, y: BARS * ROW + 13 }, label),

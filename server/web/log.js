@@ -84,8 +84,8 @@ export class ConversationLog {
     const problem = turnProblem(message);
     row.element.classList.toggle("failed", problem !== "");
     if (problem) row.reply.textContent = problem;
-    row.callTiming.textContent = stages.recognise ? `recognised in ${formatMs(stages.recognise)}` : "";
-    row.replyTiming.textContent = describeReply(message, stages);
+    row.callTiming.textContent = message.transcription ? describeCall(stages) : "";
+    row.replyTiming.textContent = problem ? "" : describeReply(message, stages);
     this.#follow();
   }
 
@@ -147,11 +147,13 @@ export class ConversationLog {
   }
 }
 
-function describeReply({ backend_used: backend, cancelled }, stages) {
+function describeCall({ recognise }) {
+  return recognise ? `recognised in ${formatMs(recognise)}` : "";
+}
+
+function describeReply({ cancelled }, { firstToken, complete }) {
   const parts = [];
-  if (stages.firstToken) parts.push(`first word ${formatMs(stages.firstToken)}`);
-  if (stages.complete) parts.push(`whole reply ${formatMs(stages.complete)}`);
-  if (cancelled) parts.push("stopped");
-  if (backend) parts.push(backend);
-  return parts.join(" · ");
+  if (firstToken) parts.push(`first word after ${formatMs(firstToken)}`);
+  if (complete) parts.push(`${cancelled ? "stopped" : "whole reply"} after ${formatMs(complete)}`);
+  return parts.join(", ");
 }

@@ -3,6 +3,7 @@
 const FLOOR_DB = -60;
 const STEP_MS = 50;
 const GAP_PX = 6;
+const BUTTON_PX = 46; // from the middle to where the talk button no longer hides a bar
 
 export class LevelMeter {
   #canvas;
@@ -62,11 +63,12 @@ export class LevelMeter {
     this.#analyser.getFloatTimeDomainData(this.#samples);
     const power = this.#samples.reduce((sum, x) => sum + x * x, 0) / this.#samples.length;
     const db = 10 * Math.log10(power + 1e-12);
-    return Math.min(1, Math.max(0, 1 - db / FLOOR_DB));
+    const share = Math.min(1, Math.max(0, 1 - db / FLOOR_DB));
+    return share ** 2; // so that speech moves the bars and a room's hum hardly does
   }
 
   #barCount() {
-    return Math.floor(this.#canvas.clientWidth / 2 / GAP_PX);
+    return Math.max(0, Math.floor((this.#canvas.clientWidth / 2 - BUTTON_PX) / GAP_PX));
   }
 
   #fit() {
@@ -84,8 +86,9 @@ export class LevelMeter {
     for (let index = 0; index < bars; index += 1) {
       const size = Math.max(2, (this.#levels[index] ?? 0) * (height / devicePixelRatio));
       paint.globalAlpha = 1 - (index / bars) * 0.85;
-      this.#bar(paint, width / 2 + index * GAP_PX * devicePixelRatio, size);
-      this.#bar(paint, width / 2 - index * GAP_PX * devicePixelRatio, size);
+      const away = (BUTTON_PX + index * GAP_PX) * devicePixelRatio;
+      this.#bar(paint, width / 2 + away, size);
+      this.#bar(paint, width / 2 - away, size);
     }
   }
 

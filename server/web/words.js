@@ -11,6 +11,11 @@ export const HINT = {
   free: "Press once, then talk as you like; a pause ends your turn",
 };
 
+export const INVITATION = {
+  push: "Hold the button below, or the space bar, and talk.",
+  free: "Press the button below once, or the space bar, and talk.",
+};
+
 export const TALK = {
   push: { off: "Talk", on: "End the turn" },
   free: { off: "Turn the microphone on", on: "Turn the microphone off" },
@@ -51,8 +56,8 @@ export function connectionProblem({ state, reason }) {
 
 export function connectionWords({ state, reason, retryMs }) {
   if (state !== "waiting") return CONNECTION[state];
-  const wait = `again in ${Math.max(1, Math.round(retryMs / 1000))} s`;
-  return reason === "full" ? `Full, ${wait}` : `Reconnecting, ${wait}`;
+  const wait = `in ${Math.max(1, Math.round(retryMs / 1000))} s`;
+  return reason === "full" ? `Full, trying again ${wait}` : `Reconnecting ${wait}`;
 }
 
 /** What to write where a reply would be, for a turn that went wrong. */
@@ -68,7 +73,10 @@ export function formatMs(ms) {
 
 export const HEARING = {
   off: "Microphone off",
+  opening: "Asking for the microphone",
   quiet: "Listening",
+  kept: "Keeping your words until the server is back",
+  deaf: "Waiting for the server",
   speech: "Hearing you",
   waiting: "Working it out",
   answering: "Answering",

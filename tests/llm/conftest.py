@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,21 +9,10 @@ from pathlib import Path
 import pytest
 from llm_fakes import Talk
 
-from engine.config import EngineSettings, default_home
-from engine.errors import ModelError
+from engine.config import EngineSettings
 from engine.llm.llamacpp import LlamaCpp
-from engine.models import resolve
 
 SETTINGS = EngineSettings(llm_slots=4, llm_context_tokens=1024, threads=2)
-
-
-@pytest.fixture(scope="session")
-def smollm2() -> Path:
-    home = Path(os.environ.get("ANTIPHON_HOME") or default_home())
-    try:
-        return resolve("smollm2-135m-instruct", "llm", home)
-    except ModelError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

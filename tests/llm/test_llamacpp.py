@@ -17,6 +17,7 @@ from engine.types import Failure, GenerateRequest, Message
 
 pytestmark = pytest.mark.models
 
+WORDS = ("dog", "cat", "horse", "bird", "fish")
 SYSTEM = Message("system", EngineSettings().system)
 
 
@@ -60,6 +61,16 @@ def test_a_second_turn_finds_its_history_cached(llamacpp: Talk) -> None:
     llamacpp.ask(asked(key, question, first.text, "Thanks. And a park?", turn_id=1))
     cached, computed = tokens("cached") - cached, tokens("prompt") - computed
     assert cached > 2 * computed
+
+
+def test_when_the_oldest_turn_leaves_the_others_stay_cached(llamacpp: Talk) -> None:
+    key, say = llamacpp.new_key(), "Tell me a long story about {} and its many old friends, please."
+    history = [text for name in WORDS for text in (say.format(name), f"The {name} was glad. " * 8)]
+    llamacpp.ask(asked(key, *history, "Go on.", max_tokens=1))
+    cached, computed = tokens("cached"), tokens("prompt")
+    (reply,) = llamacpp.ask(asked(key, *history[2:], "What is the capital of France?", turn_id=1))
+    assert tokens("cached") - cached > 3 * (tokens("prompt") - computed)
+    assert "Paris" in reply.text
 
 
 def test_a_first_turn_finds_the_system_prompt_cached(llamacpp: Talk) -> None:

@@ -59,7 +59,8 @@ class Stage:
 @pytest.fixture
 def stage() -> Iterator[Stage]:
     stage = Stage()
-    stage.lane.start()
+    stage.lane.begin()
+    stage.lane.wait_ready()
     yield stage
     stage.lane.close()
 
@@ -107,7 +108,8 @@ def test_cancel_may_come_twice_and_late(stage: Stage) -> None:
 
 def test_a_deadline_needs_nobody_to_wake_the_lane() -> None:
     stage = Stage(SETTINGS.model_copy(update={"llm_timeout_s": 0.05}))
-    stage.lane.start()
+    stage.lane.begin()
+    stage.lane.wait_ready()
     stage.lane.submit(request(1))
     (ending,) = stage.ear.wait_for_endings(1)
     assert isinstance(ending, Failure)
@@ -143,23 +145,25 @@ def test_close_answers_everything_and_joins(stage: Stage) -> None:
         stage.lane.submit(request(9))
 
 
-def test_a_model_that_does_not_load_is_start_s_error() -> None:
+def test_a_model_that_does_not_load_is_an_error_that_says_why() -> None:
     def load(wake):
         raise ModelError("there is no such file")
 
     lane = LlmLane(load, SETTINGS, Ear())
+    lane.begin()
     with pytest.raises(ModelError, match="no such file"):
-        lane.start()
+        lane.wait_ready()
     assert not lane.alive
     lane.close()
 
 
-def test_a_model_that_does_not_warm_up_is_start_s_error_and_is_freed() -> None:
+def test_a_model_that_does_not_warm_up_is_an_error_and_is_freed() -> None:
     llm = FakeLlm()
     llm.broken = RuntimeError("illegal instruction")
     stage = Stage(llm=llm)
+    stage.lane.begin()
     with pytest.raises(ModelError, match="illegal instruction"):
-        stage.lane.start()
+        stage.lane.wait_ready()
     stage.lane.close()
     assert llm.closed
 
@@ -168,7 +172,8 @@ def test_many_threads_may_submit_and_cancel() -> None:
     ear = Ear()
     settings = SETTINGS.model_copy(update={"llm_queue": 1000})
     lane = LlmLane(lambda wake: Echo(2), settings, ear)
-    lane.start()
+    lane.begin()
+    lane.wait_ready()
 
     def talk(key: int) -> None:
         for turn_id in range(20):

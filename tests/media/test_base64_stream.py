@@ -44,7 +44,12 @@ def test_whitespace_and_nothing():
     assert collect(["", " QU\r\n", "\tJD\n", ""]) == b"ABC"
 
 
-@pytest.mark.parametrize("text", ["QU*D", "QUJDé", "QUJD\0", "JDQ=", "data:audio/webm,QUJD"])
+def test_data_urls():
+    assert collect(["data:audio/webm;codecs=opus;base64,QUJDRA==", "data:;base64,QQ=="]) == b"ABCDA"
+    assert collect(["data:audio/webm;base64,", "data:"]) == b""
+
+
+@pytest.mark.parametrize("text", ["QU*D", "QUJDé", "QUJD\0", "JDQ=", "data!"])
 def test_what_is_not_base64_is_refused_and_forgotten(text):
     stream = Base64Stream()
     stream.feed("QU")
