@@ -62,16 +62,24 @@ class AsrBackend(Protocol):
 
     name: str
 
+    @property
+    def active(self) -> int:
+        """Jobs that were submitted and have not come back: ``step`` has work to do."""
+        ...
+
     def capacity(self, job: AsrJob) -> int:
         """How many more jobs like ``job`` the next step can take."""
         ...
 
     def submit(self, jobs: Sequence[AsrJob]) -> None: ...
 
-    def cancel(self, key: int, turn_id: int) -> None: ...
+    def cancel(self, key: int, turn_id: int | None = None) -> None:
+        """Forget a turn's jobs, or all of a session's; they may or may not come back."""
+        ...
 
     def step(self) -> list[Hypothesis]:
-        """Do one unit of work; every submitted job comes back in exactly one step's list."""
+        """Do one unit of work; every submitted job comes back in exactly one step's list,
+        if not this one's then a later one's, unless it was cancelled."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> str:

@@ -69,13 +69,17 @@ class CTranslate2Whisper:
         """Language codes that the model knows."""
         return self._vocabulary.languages
 
+    @property
+    def active(self) -> int:
+        return len(self._jobs)
+
     def capacity(self, job: AsrJob) -> int:
         return self._batch_size - len(self._jobs)
 
     def submit(self, jobs: Sequence[AsrJob]) -> None:
         self._jobs.extend(jobs)
 
-    def cancel(self, key: int, turn_id: int) -> None:
+    def cancel(self, key: int, turn_id: int | None = None) -> None:
         """Nothing to do: a step ends all its jobs, and late results are dropped by their id."""
 
     def step(self) -> list[Hypothesis]:

@@ -76,21 +76,28 @@ class TorchWhisper:
         return len(self._waiting) + len(self._running)
 
     def capacity(self, job: AsrJob) -> int:
-        return max(0, self._rows.free - len(self._waiting))
+        """What the next step can encode: others had better wait where they can be replaced."""
+        if not job.is_final and self._final_at_work:
+            return 0
+        return max(0, min(self._encode_batch, self._rows.free) - len(self._waiting))
 
     def submit(self, jobs: Sequence[AsrJob]) -> None:
         self._waiting.extend(jobs)
         self._waiting.sort(key=lambda job: not job.is_final)  # stable: oldest first in each kind
 
-    def cancel(self, key: int, turn_id: int) -> None:
-        """Forget a turn's jobs, free their slots, and drop what was kept for it."""
-        self._waiting = [j for j in self._waiting if (j.key, j.turn_id) != (key, turn_id)]
+    def cancel(self, key: int, turn_id: int | None = None) -> None:
+        """Forget jobs, free their slots, and drop what was kept for their windows."""
+
+        def gone(window: _Window) -> bool:
+            return window[0] == key and turn_id in (None, window[1])
+
+        self._waiting = [job for job in self._waiting if not gone(_window(job))]
         for slot, running in list(self._running.items()):
-            if (running.job.key, running.job.turn_id) == (key, turn_id):
+            if gone(_window(running.job)):
                 del self._running[slot]
                 self._rows.leave(slot)
-        self._heard.forget(lambda window: window[:2] == (key, turn_id))
-        self._drafts.forget(lambda window: window[:2] == (key, turn_id))
+        self._heard.forget(gone)
+        self._drafts.forget(gone)
 
     @torch.inference_mode()
     def step(self) -> list[Hypothesis]:
@@ -120,6 +127,10 @@ class TorchWhisper:
         for slot in list(self._running):
             self._rows.leave(slot)
         self._running.clear()
+
+    @property
+    def _final_at_work(self) -> bool:
+        return any(running.job.is_final for running in self._running.values())
 
     # ---- begin --------------------------------------------------------------------------
 
@@ -152,7 +163,7 @@ class TorchWhisper:
         if not self._waiting or not self._rows.free:
             return []
         first = self._waiting[0]
-        if not first.is_final and any(row.job.is_final for row in self._running.values()):
+        if not first.is_final and self._final_at_work:
             return []
         alike = [
             job

@@ -70,7 +70,7 @@ def passes_of(backend: TorchWhisper, *jobs: AsrJob) -> int:
 def test_languages_together_equal_each_alone(multilingual: TorchWhisper, phrases: Path) -> None:
     seam: AsrBackend = multilingual
     clips = [read_phrase(phrases, name) for name in ("en/counting", "es/conteo", "fr/comptage")]
-    assert seam.capacity(job(clips[0])) == 3
+    assert seam.capacity(job(clips[0])) == 1
     jobs = [job(pcm, key) for key, pcm in enumerate(clips)]
     jobs[0] = replace(jobs[0], prompt="numbers", language="en")
     together = run(multilingual, *jobs)
@@ -121,7 +121,7 @@ def test_cancelled_jobs_do_not_come_back(backend: TorchWhisper, clips: list[Pcm]
     while backend.active:
         results += backend.step()
     assert sorted(h.job.key for h in results) == [1, 2, 3, 5]
-    assert backend.capacity(jobs[0]) == 3
+    assert backend.capacity(jobs[0]) == 1
 
 
 def test_finals_go_first(backend: TorchWhisper, clips: list[Pcm]) -> None:
@@ -135,11 +135,22 @@ def test_finals_go_first(backend: TorchWhisper, clips: list[Pcm]) -> None:
         backend.step()
 
 
+def test_partials_wait_while_a_final_is_at_work(backend: TorchWhisper, clips: list[Pcm]) -> None:
+    partial = job(clips[1], 2, is_final=False)
+    backend.submit([job(clips[0], 1)])
+    backend.step()
+    assert backend.capacity(partial) == 0
+    assert backend.capacity(job(clips[1], 2)) == 1
+    backend.cancel(1)
+    assert backend.active == 0
+    assert backend.capacity(partial) == 1
+
+
 def test_a_bad_job_fails_alone(multilingual: TorchWhisper, clips: list[Pcm]) -> None:
     good, bad = run(multilingual, job(clips[0], 1), job(clips[0], 2, language="xx"))
     assert good.error is None
     assert isinstance(bad.error, AsrFailed)
-    assert multilingual.capacity(good.job) == 3
+    assert multilingual.capacity(good.job) == 1
 
 
 def test_a_hot_try_samples_and_is_repeatable(backend: TorchWhisper, clips: list[Pcm]) -> None:
