@@ -16,7 +16,8 @@ class AsrJob:
     ``until_sample`` is where its speech ends on the session's clock: two jobs of a window with
     the same end hold the same speech. ``context`` is text already settled before this window,
     ``prompt`` are words to expect, ``prefix`` are this window's tokens that must not change any
-    more. ``temperature`` and ``full_context`` are raised when a first try failed a guard.
+    more. ``temperature`` and ``full_context`` are raised when a first try failed a guard;
+    ``align`` asks when each token was said, of backends that can tell.
     """
 
     key: int
@@ -31,6 +32,7 @@ class AsrJob:
     prefix: tuple[int, ...] = ()
     temperature: float = 0.0
     full_context: bool = False
+    align: bool = False
     queued_at: float = 0.0
     attempt: int = 0
 
@@ -43,7 +45,9 @@ class AsrJob:
 class Hypothesis:
     """What the model heard in one job.
 
-    ``text`` is ``decode(tokens)`` and ``tokens`` begin with the job's prefix.
+    ``text`` is ``decode(tokens)`` and ``tokens`` begin with the job's prefix. Where the job asked
+    for it, ``token_times`` are the seconds in the window at which each token begins and the last
+    one ends, and the first ``settled`` tokens are not expected to change with more audio.
     ``error`` is set, and the rest empty, where the model failed on this job.
     """
 
@@ -54,6 +58,8 @@ class Hypothesis:
     avg_logprob: float = 0.0
     no_speech_prob: float = 0.0
     started_at: float = 0.0
+    token_times: tuple[float, ...] = ()
+    settled: int | None = None
     error: Exception | None = None
 
 

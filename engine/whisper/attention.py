@@ -41,7 +41,9 @@ class DenseAttention:
         self._caches = caches
         self._rows = rows
         self._weights = weights
-        self._masks = [_causal(span.cached, len(span.tokens)) for span in rows.spans]
+        self._masks = [
+            _causal(span.cached, len(span.tokens), rows.tokens.device) for span in rows.spans
+        ]
 
     def over_said(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         caches, rows = self._caches, self._rows
@@ -77,11 +79,11 @@ class DenseAttention:
         return mixed
 
 
-def _causal(cached: int, fed: int) -> Tensor | None:
+def _causal(cached: int, fed: int, device: torch.device) -> Tensor | None:
     """Which of ``cached + fed`` positions each fed one may see; None if all."""
     if fed == 1:
         return None
-    return torch.ones(fed, cached + fed, dtype=torch.bool).tril(cached)
+    return torch.ones(fed, cached + fed, dtype=torch.bool, device=device).tril(cached)
 
 
 class KernelAttention:

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from engine.asr.backend import AsrJob, Hypothesis
-from engine.asr.guards import context_s, token_cap
+from engine.asr.guards import CONTEXT_MARGIN_S, context_s, token_cap
 from engine.errors import AntiphonError, AsrFailed
 from engine.metrics import STAGE_SECONDS
 from engine.types import SAMPLE_RATE
+from engine.whisper.alignment import settled_tokens, token_times
 from engine.whisper.features import Heard, features, hear
 from engine.whisper.linear import ComputeType
 from engine.whisper.model import WhisperModel
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 _Window = tuple[int, int, int]  # key, turn, window
 
 _DRAFTS = 4096
+_PARTIAL_CONTEXT_S = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ class TorchWhisper:
             prefix=job.prefix,
             draft=self._draft(job),
             temperature=job.temperature,
+            align=job.align,
             seed=hash((*_window(job), job.attempt)) & 0x7FFFFFFF,
         )
 
@@ -207,7 +210,10 @@ class TorchWhisper:
     def _finish(self, slot: int, result: RowResult) -> Hypothesis:
         running = self._running.pop(slot)
         self._drafts.put(_window(running.job), result.tokens)
+        attention, seconds = result.attention, running.job.seconds
         return Hypothesis(
+            token_times=() if attention is None else token_times(attention, seconds),
+            settled=None if attention is None else _settled(attention, seconds),
             job=running.job,
             tokens=result.tokens,
             text=self.decode(result.tokens),
@@ -231,9 +237,17 @@ class TorchWhisper:
         return Hypothesis(job, error=failure, started_at=time.monotonic())
 
 
+def _settled(attention: torch.Tensor, seconds: float) -> int:
+    return settled_tokens(attention[:, :-1], seconds)
+
+
 def _window(job: AsrJob) -> _Window:
     return job.key, job.turn_id, job.window
 
 
 def _context_s(job: AsrJob) -> int:
+    """A partial with room to spare takes a shorter context: as a draft it serves as well."""
+    short = job.seconds + CONTEXT_MARGIN_S <= _PARTIAL_CONTEXT_S
+    if short and not job.is_final and not job.full_context:
+        return _PARTIAL_CONTEXT_S
     return context_s(job.seconds, job.full_context)

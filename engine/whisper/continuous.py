@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from engine.whisper.attention import CrossWeights
 from engine.whisper.decoder import Decoder
 from engine.whisper.packed import pack
 from engine.whisper.pick import TokenPicker
@@ -57,10 +58,21 @@ class ContinuousDecoder:
             return []
         rows = list(self._rows.values())
         self._advance(rows)
-        finished = [(row.slot, row.result()) for row in rows if row.finished]
+        finished = [(row.slot, self._result(row)) for row in rows if row.finished]
         for slot, _ in finished:
             self.leave(slot)
         return finished
+
+    def _result(self, row: Row) -> RowResult:
+        if not row.request.align:
+            return row.result()
+        span, head = row.text_span()
+        weights: CrossWeights = {}
+        self._decoder(pack([span], self._decoder.device), weights)
+        heads = self._spec.alignment_heads
+        attention = torch.stack([weights[layer, row.slot][index] for layer, index in heads])
+        # the weights at a position choose the token after it
+        return row.result(attention[:, head - 1 : -1].cpu())
 
     def _advance(self, rows: list[Row]) -> None:
         packed = pack([row.span() for row in rows], self._decoder.device)

@@ -67,11 +67,11 @@ class Decoder:
     def __call__(self, rows: PackedRows, weights: CrossWeights | None = None) -> Tensor:
         """Feed ``rows`` to their slots. Returns ``[rows, width]`` float32, normalised.
 
-        ``weights``, only where the caches are compact, collects the cross-attention.
+        ``weights`` collects the cross-attention, which takes the dense form on every device.
         """
         x = self._embeddings[rows.tokens].float() + self._positions[rows.positions]
         attention: RowAttention
-        if self.caches.compact:
+        if self.caches.compact or weights is not None:
             attention = DenseAttention(self.caches, rows, weights)
         else:
             attention = KernelAttention(self.caches, rows)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from engine.asr.guards import repeats
 from engine.whisper.draft import Draft
@@ -21,6 +22,7 @@ class RowRequest:
 
     ``previous`` are tokens of earlier text, ``prefix`` tokens that must stand, ``draft`` tokens
     that may follow the prefix if the model agrees. ``language=None`` has it detected.
+    ``align`` asks for the attention of the text, at the cost of one pass more.
     """
 
     max_tokens: int
@@ -32,11 +34,16 @@ class RowRequest:
     timestamps: bool = False
     temperature: float = 0.0
     seed: int = 0
+    align: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """``tokens`` include the prefix; ``passes``, ``drafted`` and ``agreed`` count the work."""
+    """``tokens`` include the prefix; ``passes``, ``drafted`` and ``agreed`` count the work.
+
+    ``attention``, where asked for: ``[heads, tokens + 1, heard positions]`` over the model's
+    alignment heads, the last token being the end of text.
+    """
 
     tokens: tuple[int, ...]
     language: str | None
@@ -45,6 +52,7 @@ class RowResult:
     passes: int
     drafted: int
     agreed: int
+    attention: Tensor | None = None
 
 
 @dataclass(slots=True)
@@ -138,8 +146,15 @@ class Row:
         self.drafted += len(self.proposal)
         self.agreed += agreed
 
-    def result(self) -> RowResult:
+    def text_span(self) -> tuple[Span, int]:
+        """The whole transcript with its end, and how many tokens come before the text."""
+        head = len(self.opening) - len(self.request.prefix)
+        known = (*self.opening, *self.said, self.tokens.end_of_text)[: self.spec.max_tokens]
+        return Span(self.slot, 0, known), head
+
+    def result(self, attention: Tensor | None = None) -> RowResult:
         return RowResult(
+            attention=attention,
             tokens=(*self.request.prefix, *self.said),
             language=self.language,
             avg_logprob=self.log_probability / (len(self.said) + 1),
