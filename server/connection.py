@@ -180,9 +180,11 @@ class Connection:
         self._release()
         options = SessionOptions(
             language=request.language,
+            task=request.task,
             prompt=request.prompt,
             endpointing=request.endpointing,
             partials="partial" in request.events,
+            words="words" in request.events,
         )
         try:
             key, conversation = self._hub.claim(request.session_id, options, self)

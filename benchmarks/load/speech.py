@@ -20,6 +20,7 @@ from server.sources import load as load_settings
 
 _ENGLISH_SETS = ("librispeech", "ljspeech", "questions")
 _SHORTEST_S, _LONGEST_S = 2.0, 12.0
+_LONGEST_MIXED_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +55,7 @@ def load_english(limit: int = 64) -> list[Clip]:
 
 
 def load_mixed(limit: int = 64) -> list[Clip]:
-    """Many languages and lengths, from a word or two to a minute."""
+    """Many languages and lengths, from a word or two to half a minute."""
     folder = corpus_folder()
     if folder is None:
         return list(_phrases())
@@ -63,7 +64,7 @@ def load_mixed(limit: int = 64) -> list[Clip]:
         for row in _manifest(folder)
         if row["audio"].split("/")[0] in (*_ENGLISH_SETS, "multilingual", "long")
         and row.get("text")
-        and row["seconds"] <= 60
+        and row["seconds"] <= _LONGEST_MIXED_S
     ]
     rng = np.random.default_rng(1)
     chosen = rng.permutation(len(rows))[:limit]

@@ -152,8 +152,9 @@ class Talker:
 
     def _turn_of(self, message: Message) -> TurnRecord | None:
         number = message.get("turn")
-        known = isinstance(number, int) and 0 <= number < len(self.record.turns)
-        return self.record.turns[number] if known else None
+        if isinstance(number, int) and 0 <= number < len(self.record.turns):
+            return self.record.turns[number]
+        return None
 
 
 def _take(turn: TurnRecord, message: Message, now_s: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Protocol
@@ -20,7 +20,6 @@ from benchmarks.load.speech import Clip
 from benchmarks.load.talker import Talker
 from benchmarks.peers.whisperlive_talker import WhisperLiveTalker
 
-PROTOCOLS = {"antiphon": Talker, "whisperlive": WhisperLiveTalker}
 _PROGRESS_S = 0.5
 
 
@@ -34,7 +33,7 @@ class Job:
     clips: dict[int, Clip]
     until_s: float
     drain_s: float
-    """Longest wait for answers after that."""
+    """Longest wait for answers after the last turn, which begins before ``until_s``, was said."""
     seed: int
 
 
@@ -54,6 +53,12 @@ class Speaker(Protocol):
     record: SessionRecord
 
     async def run(self) -> None: ...
+
+
+PROTOCOLS: dict[str, Callable[..., Speaker]] = {
+    "antiphon": Talker,
+    "whisperlive": WhisperLiveTalker,
+}
 
 
 def main(job: Job, pipe: Connection) -> None:
@@ -91,8 +96,10 @@ async def _hold(
         for plan, said in zip(job.plans, speech, strict=True)
     ]
     tasks = [asyncio.create_task(talker.run()) for talker in talkers]
+    longest_s = max((said[-1][0] for turns in speech for said in turns), default=0.0)
+    ends_s = job.until_s + longest_s + job.drain_s
     telling = asyncio.create_task(_tell(talkers, pipe))
-    done, late = await asyncio.wait(tasks, timeout=job.until_s + job.drain_s - clock.now_s())
+    done, late = await asyncio.wait(tasks, timeout=ends_s - clock.now_s())
     for task in late:
         task.cancel()
     if late:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from engine.types import SAMPLE_RATE, Pcm
+
+Task = Literal["transcribe", "translate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class AsrJob:
     is_final: bool
     until_sample: int = 0
     language: str | None = None
+    task: Task = "transcribe"
     prompt: str = ""
     context: str = ""
     prefix: tuple[int, ...] = ()

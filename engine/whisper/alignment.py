@@ -7,9 +7,6 @@ Audio-Translation Alignments as a Guide for Simultaneous Speech Translation").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
@@ -22,15 +19,6 @@ UNSETTLED_S = 0.5
 _MEDIAN_WIDTH = 7
 
 Matrix = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word and when it was said, in seconds from the window's begin."""
-
-    text: str
-    start_s: float
-    end_s: float
 
 
 def settled_tokens(attention: Tensor, seconds: float, unsettled_s: float = UNSETTLED_S) -> int:
@@ -62,32 +50,6 @@ def token_times(attention: Tensor, seconds: float) -> tuple[float, ...]:
     weights = (weights - weights.mean(1, keepdim=True)) / deviation
     matrix = _median(weights).mean(0).double().cpu().numpy()
     return tuple(float(first * POSITION_S) for first in _warp(-matrix))
-
-
-def words_of(
-    tokens: Sequence[int], times: Sequence[float], decode: Callable[[Sequence[int]], str]
-) -> list[Word]:
-    """Join tokens to words; ``times`` has one entry more than ``tokens``.
-
-    A word begins at a token whose text begins with a space; scripts without spaces give one word
-    a character, or what its tokens make only together.
-    """
-    words: list[Word] = []
-    begun = 0
-    for end in range(1, len(tokens) + 1):
-        text = decode(tokens[begun:end])
-        if "\N{REPLACEMENT CHARACTER}" in text:
-            continue  # a character cut in two
-        following = decode(tokens[end : end + 1])
-        if end == len(tokens) or following.startswith(" ") or not _spaced(text):
-            words.append(Word(text.strip(), times[begun], times[end]))
-            begun = end
-    return [word for word in words if word.text]
-
-
-def _spaced(text: str) -> bool:
-    """False for scripts that do not put spaces between words (Chinese, Japanese, Thai, ...)."""
-    return not any("\u0e00" <= c <= "\u0eff" or "\u3040" <= c <= "\u9fff" for c in text)
 
 
 def _median(weights: Tensor) -> Tensor:

@@ -192,6 +192,7 @@ class TorchWhisper:
         return RowRequest(
             max_tokens=token_cap(job.seconds),
             language=job.language,
+            task=job.task,
             previous=tuple(self._model.tokens.previous(job.prompt, job.context)),
             prefix=job.prefix,
             draft=self._draft(job),

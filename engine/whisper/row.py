@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from engine.asr.backend import Task
 from engine.asr.guards import repeats
 from engine.whisper.draft import Draft
 from engine.whisper.packed import Span
 from engine.whisper.pick import Pick, RowRule, plain_rule, timestamp_rule
 from engine.whisper.spec import WhisperSpec
-from engine.whisper.tokenizer import Task, WhisperTokenizer
+from engine.whisper.tokenizer import WhisperTokenizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
+from engine.asr.backend import Task
 from engine.asr.vocabulary import Vocabulary
-from engine.errors import ModelError
-
-Task = Literal["transcribe", "translate"]
 
 
 class WhisperTokenizer(Vocabulary):
-    """A ``Vocabulary`` that also knows tasks and timestamps.
+    """A ``Vocabulary`` that also knows timestamps.
 
     Ids from ``timestamp_begin`` on are times in steps of 0.02 s. Raises ``ModelError`` if
     ``folder`` has no tokenizer.json, or it lacks one of Whisper's tokens.
@@ -24,9 +21,6 @@ class WhisperTokenizer(Vocabulary):
         self.no_timestamps = self._id("<|notimestamps|>")
         self.no_speech = self.no_timestamps - 1
         self.timestamp_begin = self.no_timestamps + 1
-        self._tasks: dict[str, int] = {
-            task: self._id(f"<|{task}|>") for task in ("transcribe", "translate")
-        }
 
     def opening(
         self,
@@ -41,11 +35,7 @@ class WhisperTokenizer(Vocabulary):
         ``language`` and ``task`` mean nothing to English-only models; for others a language that
         the model does not know raises ``ModelError``.
         """
-        before = self.prompt(None if not self.multilingual else language or "en", previous)
-        if self.multilingual:
-            before[-2] = self._tasks[task]
-        elif task == "translate":
-            raise ModelError("an English-only Whisper cannot translate")
+        before = self.prompt(language or "en", previous, task)
         return before[:-1] if timestamps else before
 
     def language_of(self, token: int) -> str:

@@ -15,8 +15,9 @@ from torch import Tensor
 from whisper_cases import alone, read_phrase
 
 from engine.asr.backend import AsrJob
+from engine.asr.words import words_of
 from engine.types import Pcm
-from engine.whisper.alignment import settled_tokens, token_times, words_of
+from engine.whisper.alignment import settled_tokens, token_times
 from engine.whisper.backend import TorchWhisper
 from engine.whisper.features import features, hear
 from engine.whisper.model import WhisperModel
