@@ -146,6 +146,31 @@ def test_partials_wait_while_a_final_is_at_work(backend: TorchWhisper, clips: li
     assert backend.capacity(partial) == 1
 
 
+def test_a_final_overtakes_a_partial_in_the_encoder(
+    backend: TorchWhisper, clips: list[Pcm]
+) -> None:
+    partial, final = job(clips[0], 1, is_final=False), job(clips[1], 2)
+    backend.submit([partial])
+    backend.step()
+    assert backend.active == 1
+    assert backend.capacity(replace(partial, key=3)) == 0
+    assert backend.capacity(final) == 1
+    backend.submit([final])
+    order: list[int] = []
+    while backend.active:
+        order += [h.job.key for h in backend.step()]
+    assert order == [2, 1]
+
+
+def test_a_partial_in_the_encoder_can_be_cancelled(backend: TorchWhisper, clips: list[Pcm]) -> None:
+    backend.submit([job(clips[0], 1, is_final=False)])
+    backend.step()
+    backend.cancel(1)
+    assert backend.active == 0
+    assert backend.step() == []
+    assert backend.capacity(job(clips[0], 2, is_final=False)) == 1
+
+
 def test_a_bad_job_fails_alone(multilingual: TorchWhisper, clips: list[Pcm]) -> None:
     good, bad = run(multilingual, job(clips[0], 1), job(clips[0], 2, language="xx"))
     assert good.error is None
