@@ -31,6 +31,9 @@ _Window = tuple[int, int, int]  # key, turn, window
 
 _DRAFTS = 4096
 _PARTIAL_CONTEXT_S = 12
+_PASSES_BETWEEN = 2
+"""Decoder passes that finals at work get before a CPU encodes the next one: with a good draft a
+final is done by then; more would cost those that wait more than it gives those at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class TorchWhisper:
         self._encode_batch = 1 if self._model.device.type == "cpu" else slots
         self._in_layers = self._model.device.type == "cpu"
         self._listening: _Listening | None = None
+        self._passes = 0  # since the last segment was encoded
         self._waiting: list[AsrJob] = []
         self._running: dict[int, _Running] = {}
         self._heard: Recent[_Window, Heard] = Recent(2 * slots)
@@ -126,6 +130,7 @@ class TorchWhisper:
         try:
             with STAGE_SECONDS.labels("asr_decode").time():
                 finished = self._rows.step()
+                self._passes += 1
         except (RuntimeError, ValueError) as error:
             return failed + self._abandon(error)
         return failed + [self._finish(slot, result) for slot, result in finished]
@@ -154,6 +159,11 @@ class TorchWhisper:
         return any(running.job.is_final for running in self._running.values())
 
     @property
+    def _room_for_finals(self) -> bool:
+        rested = self._passes >= _PASSES_BETWEEN or not self._in_layers
+        return rested or not self._final_at_work
+
+    @property
     def _room_for_partials(self) -> bool:
         return self._listening is None and not self._final_at_work
 
@@ -172,6 +182,7 @@ class TorchWhisper:
 
     def _listen(self, batch: list[AsrJob]) -> list[Hypothesis]:
         """Begin to encode; finals to the end at once."""
+        self._passes = 0
         try:
             listening = _Listening(batch, self._encode(batch), time.monotonic())
             if self._in_layers and not batch[0].is_final:
@@ -212,7 +223,7 @@ class TorchWhisper:
         if not self._waiting or not self._rows.free:
             return []
         first = self._waiting[0]
-        if not first.is_final and not self._room_for_partials:
+        if not (self._room_for_finals if first.is_final else self._room_for_partials):
             return []
         alike = [
             job

@@ -199,3 +199,17 @@ def test_warm_up_leaves_nothing_behind(backend: TorchWhisper) -> None:
 def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model\.bin"):
         TorchWhisper(tmp_path)
+
+
+def test_a_final_at_work_gets_its_passes_before_the_next_is_encoded(
+    backend: TorchWhisper, clips: list[Pcm]
+) -> None:
+    """Two finals whose text is known: each is verified and gone before the other begins."""
+    known = [job(clips[0], 1), job(clips[1], 2)]
+    run(backend, *known)
+    backend.submit(known)
+    assert [h.job.key for h in backend.step()] == [1]
+    assert [h.job.key for h in backend.step()] == [2]
+    # without drafts they share passes: the second joins while the first is at work
+    fresh = [job(clips[0], 3), job(clips[0], 4)]
+    assert passes_of(backend, *fresh) < 2 * passes_of(backend, job(clips[0], 5))
