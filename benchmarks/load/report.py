@@ -85,9 +85,11 @@ def _figures(runs: Sequence[Run]) -> dict[str, list[str]]:
     rows: dict[str, list[str]] = {"carried": ["yes" if run["carried"] else "no" for run in runs]}
     rows["why not"] = ["; ".join(run["reasons"]) or "—" for run in runs]
     for stage, name in _STAGES.items():
-        for p in ("p50", "p95", "p99", "max"):
-            unit = "ms" if stage.endswith("_ms") else "s"
-            rows[f"{name}, {p} ({unit})"] = _cells(runs, ("latency", stage, p), 3)
+        unit, digits = ("ms", 1) if stage.endswith("_ms") else ("s", 2)
+        each = [_cells(runs, ("latency", stage, p), digits) for p in ("p50", "p95", "p99", "max")]
+        rows[f"{name} ({unit}: p50 · p95 · p99 · most)"] = [
+            " · ".join(cells) for cells in zip(*each, strict=True)
+        ]
     for name, path, digits in _ROWS:
         rows[name] = _cells(runs, path, digits)
     for kind in sorted({kind for run in runs for kind in run["findings"]}):

@@ -2,8 +2,11 @@
 
 Local agreement of two successive hypotheses (Liu, Spanakis & Niehues, "Low-Latency
 Sequence-to-Sequence Speech Recognition", Interspeech 2020; used on Whisper by Machacek et al.
-2023): their longest common prefix is settled, cut back to whole words. Settled tokens are forced
-upon later decoding of the same window, so that the promise is kept by construction.
+2023): their longest common prefix is settled. So is what looks at audio that lies far enough back
+(AlignAtt, Papi et al. 2023), where the speech model says which tokens do: of the rules measured in
+``benchmarks/stability.py``, either of the two settled most words, earliest, with no more errors
+than agreement alone. Both are cut back to whole words. Settled tokens are forced upon later
+decoding of the same window, so that the promise is kept by construction.
 """
 
 from __future__ import annotations
@@ -21,11 +24,14 @@ class LocalAgreement:
         self._last: tuple[int, ...] = ()
         self.settled: tuple[int, ...] = ()
 
-    def update(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        """Take the next hypothesis (it begins with ``settled``); return what is settled now."""
+    def update(self, tokens: tuple[int, ...], attended: int = 0) -> tuple[int, ...]:
+        """Take the next hypothesis (it begins with ``settled``); return what is settled now.
+
+        ``attended``: how many of ``tokens`` look at audio that lies far enough back.
+        """
         common = _common_prefix(self._last, tokens)
         self._last = tokens
-        count = self._whole_words(tokens, common)
+        count = self._whole_words(tokens, max(common, min(attended, len(tokens))))
         if count > len(self.settled):
             self.settled = tokens[:count]
         return self.settled

@@ -19,7 +19,8 @@ class AsrJob:
     the same end hold the same speech. ``context`` is text already settled before this window,
     ``prompt`` are words to expect, ``prefix`` are this window's tokens that must not change any
     more. ``temperature`` and ``full_context`` are raised when a first try failed a guard;
-    ``align`` asks when each token was said, of backends that can tell.
+    ``align`` asks when each token was said, ``attend`` how many are settled, of backends that
+    can tell.
     """
 
     key: int
@@ -36,6 +37,7 @@ class AsrJob:
     temperature: float = 0.0
     full_context: bool = False
     align: bool = False
+    attend: bool = False
     queued_at: float = 0.0
     attempt: int = 0
 

@@ -25,6 +25,8 @@ from kernels.log_mel import whisper_features
 log = logging.getLogger(__name__)
 
 _FRAMES_PER_SECOND = 100
+_CPU_FINALS = 4
+_CPU_PARTIALS = 1
 _POSITION_S = 0.02  # of audio in one encoder position
 
 
@@ -75,6 +77,10 @@ class CTranslate2Whisper:
         return len(self._jobs)
 
     def capacity(self, job: AsrJob) -> int:
+        # A CPU encodes a batch row by row, and whoever comes next waits for all of it.
+        if self._model.device == "cpu":
+            most = _CPU_FINALS if job.is_final else _CPU_PARTIALS
+            return min(most, self._batch_size) - len(self._jobs)
         return self._batch_size - len(self._jobs)
 
     def submit(self, jobs: Sequence[AsrJob]) -> None:

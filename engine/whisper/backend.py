@@ -255,7 +255,7 @@ class TorchWhisper:
             prefix=job.prefix,
             draft=self._draft(job),
             temperature=job.temperature,
-            align=job.align,
+            align=job.align or job.attend,
             seed=hash((*_window(job), job.attempt)) & 0x7FFFFFFF,
         )
 
@@ -271,7 +271,9 @@ class TorchWhisper:
         self._drafts.put(_window(running.job), result.tokens)
         attention, seconds = result.attention, running.job.seconds
         return Hypothesis(
-            token_times=() if attention is None else token_times(attention, seconds),
+            token_times=token_times(attention, seconds)
+            if attention is not None and running.job.align
+            else (),
             settled=None if attention is None else _settled(attention, seconds),
             job=running.job,
             tokens=result.tokens,

@@ -44,6 +44,12 @@ def test_scripts_without_spaces_settle_by_character() -> None:
     assert agreement.update((7, 8, 7, 8)) == (7, 8, 7)
 
 
+def test_attention_settles_words_at_once() -> None:
+    agreement = LocalAgreement(decode)
+    assert agreement.update((1, 2, 3, 4), attended=3) == (1, 2, 3)
+    assert agreement.update((1, 2, 3, 4, 5), attended=2) == (1, 2, 3, 4)
+
+
 @given(st.lists(st.lists(st.sampled_from(sorted(WORDS)), max_size=8)))
 def test_settled_tokens_only_grow(tails: list[list[int]]) -> None:
     agreement = LocalAgreement(decode)
