@@ -70,7 +70,7 @@ load webm 60 --sessions 4 --encoding webm -- --llm echo
 load mixed 80 --sessions 4 --profile mixed -- --llm echo
 load churn 60 --sessions 8 --profile churn -- --llm echo
 
-"$python" -m benchmarks.page --results "$out" || failed="$failed page"
+"$python" -m benchmarks.page --results "$out" --page "${PAGE:-docs/BENCHMARKS.md}" || failed="$failed page"
 echo "took $SECONDS s"
 if [ -n "$failed" ]; then
 	echo "not measured:$failed" >&2

@@ -20,6 +20,7 @@ BLUE, ORANGE, GREEN, RED, GREY = "#3b7dd8", "#e08a1e", "#2f9e66", "#d1495b", "#8
 COLOURS = (BLUE, ORANGE, GREEN, RED, "#8a63c7", "#19a3b5", GREY)
 _STYLE: Any = {
     "svg.fonttype": "none",
+    "svg.hashsalt": "antiphon",
     "font.family": "sans-serif",
     "font.sans-serif": [_FONT],
     "font.size": 10,
