@@ -20,7 +20,7 @@ class AsrJob:
     ``prompt`` are words to expect, ``prefix`` are this window's tokens that must not change any
     more. ``temperature`` and ``full_context`` are raised when a first try failed a guard;
     ``align`` asks when each token was said, ``attend`` how many are settled, of backends that
-    can tell.
+    can tell. ``stands_in``: a partial that may come to stand for the final.
     """
 
     key: int
@@ -38,6 +38,7 @@ class AsrJob:
     full_context: bool = False
     align: bool = False
     attend: bool = False
+    stands_in: bool = False
     queued_at: float = 0.0
     attempt: int = 0
 
@@ -63,6 +64,7 @@ class Hypothesis:
     avg_logprob: float = 0.0
     no_speech_prob: float = 0.0
     started_at: float = 0.0
+    token_logprobs: tuple[float, ...] = ()
     token_times: tuple[float, ...] = ()
     settled: int | None = None
     error: Exception | None = None

@@ -280,6 +280,7 @@ class TorchWhisper:
             text=self.decode(result.tokens),
             language=result.language,
             avg_logprob=result.avg_logprob,
+            token_logprobs=result.log_probabilities,
             no_speech_prob=result.no_speech_prob,
             started_at=running.started_at,
         )
@@ -309,6 +310,6 @@ def _window(job: AsrJob) -> _Window:
 def _context_s(job: AsrJob) -> int:
     """A partial with room to spare takes a shorter context: as a draft it serves as well."""
     short = job.seconds + CONTEXT_MARGIN_S <= _PARTIAL_CONTEXT_S
-    if short and not job.is_final and not job.full_context:
+    if short and not (job.is_final or job.stands_in or job.full_context):
         return _PARTIAL_CONTEXT_S
     return context_s(job.seconds, job.full_context)
