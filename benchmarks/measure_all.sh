@@ -49,6 +49,11 @@ load() {
 	[ -f ".benchmarks/load-$name.json" ] && cp ".benchmarks/load-$name.json" "$out/"
 }
 
+# as .ci/run finds it; without it, the few embedded phrases are spoken
+if [ -z "${ANTIPHON_SPEECH:-}" ] && [ -d ../shared/speech ]; then
+	ANTIPHON_SPEECH=$(cd ../shared/speech && pwd)
+	export ANTIPHON_SPEECH
+fi
 rm -f .benchmarks/load-*.json
 "$antiphon" models pull --all || exit 1
 "$antiphon" bench compare --install-only

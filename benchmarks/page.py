@@ -272,7 +272,9 @@ def _profile(result: Result | None) -> str:
     sessions = (result or {})["runs"][-1]["load"]["sessions"]
     rows = [[f"`{one['where']}`", f"{100 * one['share']:.1f} %"] for one in profile["own"][:12]]
     table = markdown_table([f"at {sessions} sessions", "share of Python samples"], rows)
-    return f"{table}\n\n{profile['samples']} samples at {profile['rate_hz']} Hz."
+    threads = ", ".join(f"{name} {cpu_s:.2f} s" for name, cpu_s in profile["cpu_s"].items())
+    said = f"{profile['samples']} samples of running Python threads at {profile['rate_hz']} Hz."
+    return f"Processor time of each thread: {threads}.\n\n{table}\n\n{said}"
 
 
 def _line(runs: Runs, name: str, *path: str) -> plots.Line:

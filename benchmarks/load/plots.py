@@ -88,7 +88,7 @@ def over_time(
             axes.plot(middle, p95, color=RED, label="p95 around it")
         axes.axhline(target_s, color=RED, linestyle=":", linewidth=1.2)
         axes.set_xlim(*measured)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(max(latency), target_s) * 1.2)
         axes.legend(fontsize=9, ncols=3, loc="upper left")
         return _svg(figure)
 
@@ -104,7 +104,7 @@ def machine_over_time(samples: Sequence[Sequence[float]], measured: tuple[float,
         right = axes.twinx()
         right.plot(at, [one[2] for one in samples], color=ORANGE, label="memory")
         right.set_ylabel("MB")
-        right.set_ylim(bottom=0)
+        right.set_ylim(0, right.get_ylim()[1] * 1.1)
         right.grid(visible=False)
         right.spines["right"].set_visible(True)
         handles = [*axes.get_lines(), *right.get_lines()]

@@ -127,6 +127,11 @@ def test_a_profile_is_counted_by_thread_and_by_line() -> None:
         {"where": "MainThread: recv (server/socket.py:2)", "share": 0.25},
     ]
 
+    before, after = {1: 1.0, 2: 2.0, 7: 0.5}, {1: 1.5, 2: 4.0, 7: 3.5, 8: 1.0}
+    cpu_s = profiler.by_name(before, after, raw)
+    assert cpu_s == {profiler.NATIVE: 4.0, "MainThread": 2.0, "speech-lane": 0.5}
+    assert list(cpu_s) == [profiler.NATIVE, "MainThread", "speech-lane"]
+
 
 @pytest.mark.parametrize(
     ("words", "expected"),
