@@ -43,6 +43,7 @@ def build(folder: Path, page: Path) -> None:
         cannot=_cannot(peers),
         stages=_stages(latency),
         limits=_limits(limits, loads["continuous"]),
+        simulation=_simulation(results.read(folder / "simulation.json")),
         profile=_profile(profile),
     )
     page.write_text(text, "utf-8")
@@ -263,6 +264,28 @@ def _share(machine_s: float, load: Result | None, limits: Result) -> Iterator[st
         "that is strictly needed:"
     )
     yield markdown_table(["sessions", "core seconds per second of speech", "needed share"], rows)
+
+
+def _simulation(result: Result | None) -> str:
+    if result is None:
+        return NOT_MEASURED
+    rows = [
+        [
+            str(run["sessions"]),
+            cell(run, 2, "final_p50_s"),
+            cell(run, 2, "final_p95_s"),
+            cell(run, 2, "partials_per_s"),
+            f"{100 * run['busy']:.0f} %",
+        ]
+        for run in result["runs"]
+    ]
+    head = ["speakers", "final text p50 (s)", "p95", "partials/s", "the model is busy"]
+    settings = result["settings"]
+    said = (
+        f"A segment costs {settings['price_s'] * 1e3:.0f} ms, as at "
+        f"{settings['price_from_sessions']} sessions above."
+    )
+    return f"{said}\n\n{markdown_table(head, rows)}"
 
 
 def _profile(result: Result | None) -> str:
