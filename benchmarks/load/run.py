@@ -103,8 +103,8 @@ def measure(
             "server": _server_series(watch, epoch),
         },
     }
-    if run["cost"] and run["speech"]["seconds"]:
-        run["cost"]["cpu_per_speech_s"] = run["cost"]["cpu_s"] / run["speech"]["seconds"]
+    if run["cost"] and run["speech"]["inside_s"]:
+        run["cost"]["cpu_per_speech_s"] = run["cost"]["cpu_s"] / run["speech"]["inside_s"]
     run["reasons"] = reasons(run, target)
     run["carried"] = not run["reasons"]
     run["generator_was_late"] = generator_was_late(run)
