@@ -139,6 +139,11 @@ def count(findings: Sequence[Finding]) -> dict[str, int]:
     return dict(Counter(finding.kind for finding in findings))
 
 
+def errors_by_code(findings: Sequence[Finding]) -> dict[str, int]:
+    """How often each error came: a code of the protocol, ``handshake`` or ``connection``."""
+    return dict(Counter(one.detail.partition(":")[0] for one in findings if one.kind == "error"))
+
+
 def final_series(measured: Measured) -> list[list[float]]:
     """``[seconds, latency in seconds, session]`` of each measured turn, in order of time."""
     return sorted(

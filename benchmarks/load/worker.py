@@ -31,6 +31,7 @@ class Job:
     """Everything that a client process is told."""
 
     url: str
+    token: str | None
     protocol: str
     plans: tuple[SessionPlan, ...]
     clips: dict[int, Clip]
@@ -97,7 +98,7 @@ async def _hold(
     job: Job, speech: Sequence[Sequence[Sequence[Piece]]], clock: Clock, pipe: Connection
 ) -> list[SessionRecord]:
     talkers: list[Speaker] = [
-        PROTOCOLS[job.protocol](job.url, plan, said, clock, job.until_s)
+        PROTOCOLS[job.protocol](job.url, job.token, plan, said, clock, job.until_s)
         for plan, said in zip(job.plans, speech, strict=True)
     ]
     tasks = [asyncio.create_task(talker.run()) for talker in talkers]
