@@ -26,75 +26,43 @@ from server.process import ServerProcess
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--sessions",
-        type=_counts,
-        default=[8],
-        metavar="N[,N…]",
-        help="conversations at once; several numbers make a curve (default: 8)",
-    )
+    _add_load(parser.add_argument_group("the load"))
+    _add_server(parser.add_argument_group("the server"))
+    add = parser.add_argument_group("the outcome").add_argument
+    add("--find-capacity", action="store_true",
+        help="after --sessions, search between the last that was carried and the first that was "
+        "not")  # fmt: skip
+    add("--target-p95", type=float, default=1.0, metavar="S",
+        help="from end of speech to final text, for a load to be carried (default: 1)")  # fmt: skip
+    add("--late", type=float, default=10.0, metavar="S",
+        help="a final text that takes longer is listed (default: 10)")  # fmt: skip
+    add("--output", type=Path, default=Path(".benchmarks/load.json"), metavar="FILE",
+        help="JSON; the report is beside it, as .html (default: %(default)s)")  # fmt: skip
+
+
+def _add_load(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--sessions", type=_counts, default=[8], metavar="N[,N…]",
+        help="conversations at once; several numbers make a curve (default: 8)")  # fmt: skip
     add("--duration", type=float, default=30.0, metavar="S", help="measured time (default: 30)")
+    add("--profile", choices=list(PROFILES), default="continuous",
+        help="what the sessions do (default: continuous)")  # fmt: skip
+    add("--encoding", choices=get_args(Encoding), default="pcm", help="of audio (default: pcm)")
+    add("--ramp", type=float, default=3.0, metavar="S",
+        help="time over which the sessions open (default: 3)")  # fmt: skip
+    add("--warmup", type=float, default=3.0, metavar="S",
+        help="after the ramp, and not measured (default: 3)")  # fmt: skip
+    add("--drain", type=float, default=15.0, metavar="S",
+        help="longest wait for the last answers (default: 15)")  # fmt: skip
+    add("--seed", type=int, default=1, help="of phases, clips and pauses (default: 1)")
+
+
+def _add_server(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add("--url", help="WebSocket address of a running server (default: start one here)")
     add("--token", help="bearer token, if that server wants one")
-    add(
-        "--profile",
-        choices=list(PROFILES),
-        default="continuous",
-        help="what the sessions do (default: continuous)",
-    )
-    add("--encoding", choices=get_args(Encoding), default="pcm", help="of audio (default: pcm)")
-    add(
-        "--ramp",
-        type=float,
-        default=3.0,
-        metavar="S",
-        help="time over which the sessions open (default: 3)",
-    )
-    add(
-        "--warmup",
-        type=float,
-        default=3.0,
-        metavar="S",
-        help="after the ramp, and not measured (default: 3)",
-    )
-    add(
-        "--drain",
-        type=float,
-        default=15.0,
-        metavar="S",
-        help="longest wait for the last answers (default: 15)",
-    )
-    add("--seed", type=int, default=1, help="of phases, clips and pauses (default: 1)")
-    add(
-        "--find-capacity",
-        action="store_true",
-        help="after --sessions, search between the last that was carried and the first that "
-        "was not",
-    )
-    add(
-        "--target-p95",
-        type=float,
-        default=1.0,
-        metavar="S",
-        help="from end of speech to final text, for a load to count as carried (default: 1)",
-    )
-    add(
-        "--late",
-        type=float,
-        default=10.0,
-        metavar="S",
-        help="a final text that takes longer is listed (default: 10)",
-    )
-    add("--py-spy", action="store_true", help="profile the server during the last run")
     add("--name", default="antiphon", help="what the report calls the server")
-    add(
-        "--output",
-        type=Path,
-        default=Path(".benchmarks/load.json"),
-        metavar="FILE",
-        help="JSON; the report is beside it, as .html (default: %(default)s)",
-    )
+    add("--py-spy", action="store_true", help="profile the server during the last run")
     add("serve", nargs="*", metavar="-- SERVE-ARGS",
         help="arguments for the server that is started, e.g. -- --llm echo")  # fmt: skip
 

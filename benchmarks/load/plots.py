@@ -131,22 +131,6 @@ def batch_sizes(sizes: Mapping[str, Mapping[str, float]]) -> str:
         return _svg(figure)
 
 
-def bars(rows: Sequence[tuple[str, float | None]], title: str, unit: str) -> str:
-    """A bar a row; None has a dash instead."""
-    with mpl.rc_context(_STYLE | {"axes.grid.axis": "x"}):
-        figure, axes = _figure(title, "", unit, height=0.42 * len(rows) + 1.0)
-        names = [name for name, _ in rows]
-        values = [value or 0.0 for _, value in rows]
-        colours = [BLUE if name.startswith("Antiphon") else GREY for name in names]
-        axes.barh(names, values, color=colours, height=0.62)
-        axes.invert_yaxis()
-        axes.margins(x=0.14)
-        for index, (_, value) in enumerate(rows):
-            said = " —" if value is None else f" {value:.3g}"
-            axes.annotate(said, (value or 0.0, index), va="center", fontsize=9)
-        return _svg(figure)
-
-
 def _figure(
     title: str, unit: str, below: str, width: float = 5.0, height: float = 3.0
 ) -> tuple[Figure, Axes]:

@@ -25,10 +25,8 @@ NATIVE = "native threads"
 
 @dataclass(slots=True)
 class Profiled:
-    """A profile that is being made, and its outcome when it was."""
+    """A profile that is being made; its outcome is there when the context is left."""
 
-    process: subprocess.Popen[str]
-    file: Path
     outcome: dict[str, Any] | None = None
 
     def result(self) -> dict[str, Any]:
@@ -48,7 +46,7 @@ def profiled(pid: int, window: Window) -> Iterator[Profiled]:
              "--format", "raw", "--rate", str(_RATE_HZ), "--nonblocking", "--output", str(file)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        one = Profiled(process, file)
+        one = Profiled()
         before = thread_times(pid)
         try:
             yield one
