@@ -25,7 +25,9 @@ class EngineSettings(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models run")
     threads: int = Field(0, ge=0, le=256, description="CPU threads of each model; 0: all cores")
 
-    asr: Literal["ctranslate2", "torch"] = Field("ctranslate2", description="what runs Whisper")
+    asr: Literal["auto", "torch", "ctranslate2"] = Field(
+        "auto", description="what runs Whisper; auto: torch on a CPU with native bfloat16"
+    )
     asr_model: str = Field("base", description="Whisper model: a name, a folder or a hub name")
     asr_compute_type: str = Field("auto", description="number type; auto: the device's best")
     asr_batch_size: int = Field(16, ge=1, le=512, description="segments in one speech batch")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import cast, get_args
+from typing import Literal, cast, get_args
 
 from engine.asr.backend import AsrBackend
 from engine.asr.ct2 import CTranslate2Whisper
@@ -11,14 +11,17 @@ from engine.config import EngineSettings
 from engine.errors import ConfigError
 from engine.models import resolve
 from engine.whisper.backend import TorchWhisper
-from engine.whisper.linear import ComputeType
+from engine.whisper.linear import ComputeType, has_native_bfloat16
 
 
 def load(settings: EngineSettings, device: str) -> AsrBackend:
     """Load what ``settings.asr_model`` names onto ``device``. Raises ``ModelError``."""
     folder = resolve(settings.asr_model, "asr", settings.home)
     threads = settings.threads or len(os.sched_getaffinity(0))
-    if settings.asr == "torch":
+    kind = settings.asr
+    if kind == "auto":
+        kind = pick(device, settings.asr_compute_type)
+    if kind == "torch":
         return TorchWhisper(
             folder,
             device=device,
@@ -33,6 +36,17 @@ def load(settings: EngineSettings, device: str) -> AsrBackend:
         threads=threads,
         batch_size=settings.asr_batch_size,
     )
+
+
+def pick(device: str, compute_type: str) -> Literal["torch", "ctranslate2"]:
+    """What is best where: torch's drafts and its scheduling need bfloat16 that is native to a CPU.
+
+    On CUDA it is CTranslate2 until torch's form has been measured there; and wherever a number
+    type is asked for that only CTranslate2 has.
+    """
+    if device == "cpu" and has_native_bfloat16() and compute_type in get_args(ComputeType):
+        return "torch"
+    return "ctranslate2"
 
 
 def _torch_type(name: str) -> ComputeType:

@@ -19,8 +19,12 @@ def compute_dtype(compute_type: ComputeType, device: torch.device) -> torch.dtyp
         return _DTYPES[compute_type]
     if device.type != "cpu":
         return torch.float16
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if has_native_bfloat16() else torch.float32
+
+
+def has_native_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself (AVX512-BF16 or AMX)."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 class Linear:
