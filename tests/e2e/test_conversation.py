@@ -159,7 +159,13 @@ def test_twelve_speakers_each_get_their_own_words(
     echo_server: ServerProcess, phrases: Path
 ) -> None:
     names = [
-        *("en/counting", "en/quick_brown_fox", "en/hello_world", "es/conteo", "es/hola_mundo"),
+        *(
+            "en/counting",
+            "en/quick_brown_fox",
+            "en/hello_world",
+            "ja/konnichiwa_sekai",
+            "es/hola_mundo",
+        ),
         *("es/pangrama", "pt/ola_mundo", "fr/pangrama", "zh/nihao_shijie", "it/ciao_mondo"),
         *("it/pangrama", "pt/pangrama"),
     ]
