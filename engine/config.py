@@ -45,6 +45,7 @@ class EngineSettings(BaseModel):
     llm_max_tokens: int = Field(128, ge=1, le=8192, description="longest reply")
     llm_queue: int = Field(64, ge=1, le=10000, description="replies that may wait for a slot")
     llm_temperature: float = Field(0.0, ge=0, le=2, description="0: always the likeliest token")
+    llm_top_p: float = Field(1.0, gt=0, le=1, description="probability that tokens must share")
     llm_timeout_s: float = Field(60.0, gt=0, le=3600, description="longest time for one reply")
     system: str = Field(
         "You are a helpful assistant in a spoken conversation. Keep your answers short.",

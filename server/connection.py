@@ -18,7 +18,15 @@ from websockets.exceptions import ConnectionClosed
 
 from engine.errors import AntiphonError, Overloaded
 from engine.metrics import ERRORS, STAGE_SECONDS
-from engine.types import SAMPLE_RATE, AudioConsumed, Event, GenerateRequest, SessionOptions
+from engine.types import (
+    SAMPLE_RATE,
+    AudioConsumed,
+    Event,
+    GenerateRequest,
+    Sampling,
+    SessionOptions,
+)
+from server.config import Settings
 from server.hub import Hub
 from server.intake import Intake
 from server.media.stream import Declared, Decoded
@@ -78,7 +86,12 @@ class Connection:
         self._engine = hub.engine
         self._settings = settings = hub.settings
         self._limits = MessageLimits(
-            settings.max_prompt_chars, settings.max_system_chars, settings.llm_max_tokens
+            max_prompt_chars=settings.max_prompt_chars,
+            max_system_chars=settings.max_system_chars,
+            max_tokens=settings.llm_max_tokens,
+            max_temperature=settings.max_temperature,
+            max_stops=settings.max_stops,
+            max_stop_chars=settings.max_stop_chars,
         )
         self._outbox = Outbox(settings.outbox_messages)
         self._opened: _Opened | None = None
@@ -203,6 +216,7 @@ class Connection:
             llm_name=self._engine.llm_name,
             system=settings.system if request.system is None else request.system,
             max_tokens=request.max_tokens or settings.llm_max_tokens,
+            sampling=_sampling(request, settings),
             segment_timeout_s=settings.segment_timeout_s,
             llm_timeout_s=settings.llm_timeout_s,
             events=request.events,
@@ -320,3 +334,17 @@ class Connection:
             opened.session.abandon()
             conversation = opened.session.conversation
             self._hub.release(opened.session_id, opened.session.key, conversation)
+
+
+def _sampling(request: SessionRequest, settings: Settings) -> Sampling:
+    """What the session asks for, and the server's own where it asks for nothing."""
+    return Sampling(
+        temperature=_or(request.temperature, settings.llm_temperature),
+        top_p=_or(request.top_p, settings.llm_top_p),
+        stop=request.stop,
+        seed=request.seed,
+    )
+
+
+def _or(asked: float | None, default: float) -> float:
+    return default if asked is None else asked

@@ -27,6 +27,10 @@ class SessionRequest:
     audio_format: AudioFormat = "auto"
     sample_rate: int = 16_000
     max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
     warnings: tuple[str, ...] = ()
 
 

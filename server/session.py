@@ -21,6 +21,7 @@ from engine.types import (
     Failure,
     GenerateRequest,
     ResponseDelta,
+    Sampling,
     SegmentEnded,
     SpeechStarted,
     SpeechStopped,
@@ -90,6 +91,7 @@ class SessionPolicy:
     llm_name: str
     system: str
     max_tokens: int
+    sampling: Sampling
     segment_timeout_s: float
     llm_timeout_s: float
     events: frozenset[str] = frozenset()
@@ -246,7 +248,8 @@ class Session:
 
     def _request(self, turn: Turn) -> GenerateRequest:
         messages = self.conversation.prompt(self._policy.system, turn.text)
-        return GenerateRequest(self.key, turn.turn_id, messages, self._policy.max_tokens)
+        policy = self._policy
+        return GenerateRequest(self.key, turn.turn_id, messages, policy.max_tokens, policy.sampling)
 
     def _answer(self, now: float, cancelled: bool = False) -> Iterator[Effect]:
         """Answer the oldest turn with all that it has come to."""

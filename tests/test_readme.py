@@ -184,7 +184,7 @@ def test_every_path_on_the_server_is_served(page: str) -> None:
 
 def test_the_exchange_is_the_protocol_s() -> None:
     (client,), (server,) = blocks("README.md", "json client"), blocks("README.md", "json server")
-    limits = MessageLimits(max_prompt_chars=0, max_system_chars=0, max_tokens=1)
+    limits = MessageLimits(0, 0, 1, 0, 0, 0)
     assert len([parse(line, limits) for line in client.splitlines()]) == 3
     known = {getattr(kind, "type", None) for kind in vars(messages).values()}
     assert {json.loads(line)["type"] for line in server.splitlines()} <= known

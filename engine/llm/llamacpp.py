@@ -35,6 +35,9 @@ _PROMPT_CHUNK_TOKENS = 128
 # of computed again. They were computed in sight of what left, so only for the session itself.
 _REUSE_TOKENS = 32
 
+# llama.cpp's LLAMA_DEFAULT_SEED: it takes one of its own.
+_ANY_SEED = 0xFFFFFFFF
+
 
 @dataclass(slots=True, eq=False)
 class _Run:
@@ -141,7 +144,7 @@ class LlamaCpp:
 
     def _attempt(self, run: _Run, messages: Messages) -> None:
         self._server.handle_chat_completions(
-            _body(run, messages, self._settings.llm_temperature),
+            _body(run, messages),
             lambda raw: self._hear(run, raw),
         )
 
@@ -204,12 +207,16 @@ def _params(settings: EngineSettings, model: Path) -> Any:
     return params
 
 
-def _body(run: _Run, messages: Messages, temperature: float) -> str:
+def _body(run: _Run, messages: Messages) -> str:
+    sampling = run.request.sampling
     return json.dumps(
         {
             "messages": [{"role": m.role, "content": m.content} for m in messages],
             "max_tokens": run.request.max_tokens,
-            "temperature": temperature,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "stop": sampling.stop,
+            "seed": _ANY_SEED if sampling.seed is None else sampling.seed,
             "id_slot": run.slot,
             "cache_prompt": True,
             "n_cache_reuse": _REUSE_TOKENS if run.returning else 0,

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from engine.types import (
     Failure,
     ResponseDelta,
+    Sampling,
     SegmentEnded,
     SpeechStarted,
     Transcript,
@@ -24,7 +25,9 @@ from server.messages import (
 from server.protocol import EVENTS
 from server.session import Effect, EndSegment, Generate, Send, Session, SessionPolicy
 
-POLICY = SessionPolicy("llm", "system", 10, segment_timeout_s=5, llm_timeout_s=5, events=EVENTS)
+POLICY = SessionPolicy(
+    "llm", "system", 10, Sampling(), segment_timeout_s=5, llm_timeout_s=5, events=EVENTS
+)
 turn_ids = st.integers(0, 12)
 finish_reasons = st.sampled_from([None, None, "stop", "length", "cancelled"])
 
