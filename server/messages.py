@@ -149,6 +149,16 @@ class ResponsePiece:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class ResponseSentence:
+    """The next sentence of a reply, whole; the sentences joined are the ``response``."""
+
+    type: ClassVar[str] = "response_sentence"
+    turn: int
+    index: int
+    text: str
+
+
 ServerMessage = (
     SessionAck
     | ChunkReceived
@@ -160,4 +170,5 @@ ServerMessage = (
     | PartialTranscription
     | Transcription
     | ResponsePiece
+    | ResponseSentence
 )

@@ -24,7 +24,7 @@ from server.messages import (
     SessionRequest,
 )
 
-EVENTS = frozenset({"vad", "partial", "transcript", "token", "timings"})
+EVENTS = frozenset({"vad", "partial", "transcript", "token", "sentence", "timings"})
 MAX_SESSION_ID_CHARS = 256
 SAMPLE_RATES_HZ = (8_000, 192_000)
 MAX_WARNINGS = 8

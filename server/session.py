@@ -12,7 +12,7 @@ to the language model waits until the turn before it is answered, because it hol
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from engine.types import (
@@ -33,6 +33,7 @@ from server.messages import (
     ErrorMessage,
     PartialTranscription,
     ResponsePiece,
+    ResponseSentence,
     SegmentProcessed,
     ServerMessage,
     SpeechStartedMessage,
@@ -221,6 +222,8 @@ class Session:
                 yield Observe("segment_to_first_token", now - turn.ended_at)
             turn.pieces.append(event.text)
             yield from self._opt_in("token", ResponsePiece(event.turn_id, event.text))
+            if "sentence" in self._policy.events:
+                yield from _sentences(turn, turn.sentences.push(event.text))
         if event.finish_reason is not None:
             yield from self._answer(now, cancelled=event.finish_reason == "cancelled")
             yield from self._advance(now)
@@ -256,6 +259,8 @@ class Session:
         turn = self._turns.popleft()
         if turn.text:
             self.conversation.add(turn.text, turn.response)
+        if rest := turn.sentences.rest():
+            yield from _sentences(turn, [rest])
         opted_in = bool(self._policy.events)
         number = turn.turn_id if opted_in else None
         yield Observe("segment_to_answer", now - turn.ended_at)
@@ -277,6 +282,12 @@ class Session:
 
     def _opt_in(self, event: str, message: ServerMessage) -> list[Effect]:
         return [Send(message)] if event in self._policy.events else []
+
+
+def _sentences(turn: Turn, texts: Iterable[str]) -> Iterator[Effect]:
+    for text in texts:
+        yield Send(ResponseSentence(turn.turn_id, turn.sentence_count, text))
+        turn.sentence_count += 1
 
 
 def _no_speech(undecodable: str | None) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from harness import END, RAW, chunk, in_loop, pcm_s16le, running
+from fake_engine import FakeEngine
+from harness import CANCEL, END, RAW, chunk, eventually, in_loop, pcm_s16le, running
 
-from engine.types import Sampling
+from engine.types import GenerateRequest, ResponseDelta, Sampling
 
 
 @in_loop
@@ -21,3 +22,38 @@ async def test_sampling_is_the_sessions_own_or_the_servers() -> None:
     assert own.sampling == Sampling(0.0, 0.5, ("\n",), 0)
     assert own.max_tokens == 5
     assert hot.sampling.temperature == 1
+
+
+class Talkative(FakeEngine):
+    def pieces(self, request: GenerateRequest) -> list[str]:
+        return ["Dr", ". Fo", "x is out", ". Come", " at 3.30!", " ", "Or tomorrow"]
+
+
+@in_loop
+async def test_a_reply_comes_by_sentences() -> None:
+    by_sentence = {"audio": RAW, "events": ["sentence"]}
+    async with running(engine=Talkative) as server, server.talk(**by_sentence) as client:
+        await client.send(chunk(pcm_s16le(800)), END)
+        bodies = await client.until("segment_processed")
+    sentences = [body for body in bodies if body["type"] == "response_sentence"]
+    assert [(body["turn"], body["index"], body["text"]) for body in sentences] == [
+        (0, 0, "Dr. Fox is out."),
+        (0, 1, " Come at 3.30!"),
+        (0, 2, " Or tomorrow"),
+    ]
+    assert bodies[-2]["response"] == "".join(body["text"] for body in sentences)
+
+
+@in_loop
+async def test_a_sentence_does_not_wait_for_the_whole_reply() -> None:
+    by_sentence = {"audio": RAW, "events": ["sentence"]}
+    async with running(holds=["llm"]) as server, server.talk(**by_sentence) as client:
+        await client.send(chunk(pcm_s16le(800)), END)
+        assert (await client.get())["type"] == "chunk_received"
+        await eventually(lambda: bool(server.engine.requests))
+        server.engine.emit(ResponseDelta(0, 0, "One. Two"))
+        assert (await client.get())["text"] == "One."
+        await client.send(CANCEL)
+        rest, answer = await client.many(2)
+    assert rest == {"type": "response_sentence", "turn": 0, "index": 1, "text": " Two"}
+    assert answer["response"] == "One. Two"

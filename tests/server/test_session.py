@@ -19,6 +19,7 @@ from server.messages import (
     ChatbotResponse,
     PartialTranscription,
     ResponsePiece,
+    ResponseSentence,
     SegmentProcessed,
     Transcription,
 )
@@ -73,7 +74,7 @@ class SessionMachine(RuleBasedStateMachine):
         event = Transcript(0, turn_id, text, len(text), is_final)
         self.take(self.session.event(event, self.now))
 
-    @rule(turn_id=turn_ids, text=st.sampled_from(["", "a", "b"]), reason=finish_reasons)
+    @rule(turn_id=turn_ids, text=st.sampled_from(["", "a", "b. ", "C"]), reason=finish_reasons)
     def delta(self, turn_id: int, text: str, reason: None) -> None:
         self.take(self.session.event(ResponseDelta(0, turn_id, text, reason), self.now))
 
@@ -114,16 +115,23 @@ class SessionMachine(RuleBasedStateMachine):
     @invariant()
     def pieces_make_the_response_and_nothing_follows_the_answer(self) -> None:
         pieces: dict[int, str] = {}
+        sentences: dict[int, list[str]] = {}
         answered = -1
         for message in self.sent:
             if isinstance(message, ResponsePiece):
                 pieces[message.turn] = pieces.get(message.turn, "") + message.text
+            if isinstance(message, ResponseSentence):
+                assert message.turn > answered
+                spoken = sentences.setdefault(message.turn, [])
+                assert message.index == len(spoken)
+                spoken.append(message.text)
             if isinstance(message, ResponsePiece | PartialTranscription | Transcription):
                 assert message.turn > answered
             if isinstance(message, ChatbotResponse):
                 assert message.turn is not None
                 answered = message.turn
                 assert message.response == pieces.get(answered, "")
+                assert message.response == "".join(sentences.get(answered, []))
                 assert (message.error is None) == (message.error_code is None)
                 assert message.error or message.cancelled or message.transcription
 
