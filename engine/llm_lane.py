@@ -42,6 +42,7 @@ class LlmLane:
         self._lock = threading.Lock()
         self._open: set[JobId] = set()
         self._problem: str | None = None
+        self._backend: LlmBackend | None = None
         self._closing = False
         self._loaded = threading.Event()
         self._thread = threading.Thread(target=self._run, name="llm-lane", daemon=True)
@@ -49,11 +50,13 @@ class LlmLane:
     @property
     def alive(self) -> bool:
         """The model is loaded and warm, and nothing has broken it."""
-        return self._loaded.is_set() and self._problem is None and self._thread.is_alive()
+        return self._loaded.is_set() and self.problem is None and self._thread.is_alive()
 
     @property
     def problem(self) -> str | None:
-        """Why there are no replies any more, for people."""
+        """Why there are no replies, now or any more, for people."""
+        if self._problem is None and self._backend is not None:
+            return self._backend.problem
         return self._problem
 
     def begin(self) -> None:
@@ -107,6 +110,7 @@ class LlmLane:
             self._die(f"the language model does not load: {error}")
             self._loaded.set()
             return
+        self._backend = backend
         with contextlib.closing(backend):
             self._serve(backend)
 

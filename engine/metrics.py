@@ -15,4 +15,4 @@ STAGE_SECONDS = Histogram(
 )
 ERRORS = Counter("antiphon_errors", "Errors by code", ["code"])
 LAG_SECONDS = Gauge("antiphon_lag_seconds", "Age of the oldest waiting final segment")
-LLM_TOKENS = Counter("antiphon_llm_tokens", "Tokens: cached and computed prompt, reply", ["kind"])
+LLM_TOKENS = Counter("antiphon_llm_tokens", "Tokens by kind; estimated: nobody counted", ["kind"])

@@ -24,6 +24,7 @@ _SERVER = {
 _METAVARS = {
     "asr_model": "NAME|DIR",
     "llm_model": "NAME|FILE",
+    "llm_url": "URL",
     "home": "DIR",
     "host": "ADDRESS",
     "origins": "ORIGIN,...",

@@ -18,7 +18,7 @@ from server.config import Settings, allowed
 
 ENV_PREFIX = "ANTIPHON_"
 ENV_CONFIG = "ANTIPHON_CONFIG"
-_ENV_NOT_SETTINGS = {ENV_CONFIG, "ANTIPHON_SPEECH"}
+_ENV_NOT_SETTINGS = {ENV_CONFIG, "ANTIPHON_SPEECH", "ANTIPHON_LLM_KEY"}
 
 
 def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
@@ -103,6 +103,8 @@ def _explain(
     error: ValidationError, values: Mapping[str, Any], origin: Mapping[str, str]
 ) -> Iterable[str]:
     for detail in error.errors(include_url=False, include_context=False):
+        if detail["type"] == "default_factory_not_called":
+            continue  # only a consequence of another error
         message = detail["msg"].removeprefix("Value error, ")
         if not detail["loc"]:
             yield message

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.llm.load import KEY_VARIABLE
 from engine.models import registry
 from server import messages
 from server.cli import main
@@ -21,7 +22,7 @@ from server.sources import ENV_CONFIG, load, variable
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/ARCHITECTURE.md")
 SOURCES = ("engine", "server", "kernels")
-VARIABLES = {ENV_CONFIG, "ANTIPHON_SPEECH", *map(variable, Settings.model_fields)}
+VARIABLES = {ENV_CONFIG, KEY_VARIABLE, "ANTIPHON_SPEECH", *map(variable, Settings.model_fields)}
 # Names of the user's own, of the speech corpus and of pip's, which the sources need not hold.
 NOT_OURS = {"manifest.jsonl", "PIP_EXTRA_INDEX_URL", "MediaRecorder"}
 

@@ -21,10 +21,10 @@ import xllamacpp
 from engine.config import EngineSettings
 from engine.errors import LlmFailed, ModelError
 from engine.llm.backend import Wake
-from engine.llm.chunks import Chunk, ChunkError, parse
-from engine.llm.prompt import Messages, fit, shrink
+from engine.llm.chunks import ChunkError, parse
+from engine.llm.prompt import Messages, fit, shrink, too_long
 from engine.llm.slots import Slots
-from engine.metrics import LLM_TOKENS
+from engine.llm.usage import count
 from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta
 
 # A prompt is computed in pieces of this many tokens: between them other replies advance and a
@@ -78,6 +78,10 @@ class LlamaCpp:
     @property
     def busy(self) -> bool:
         return False
+
+    @property
+    def problem(self) -> str | None:
+        return None
 
     def submit(self, request: GenerateRequest) -> None:
         run = _Run(request, *self._slots.take(request.key))
@@ -139,7 +143,7 @@ class LlamaCpp:
             self._attempt(run, messages)
             if run.overflow is None:
                 return
-            tokens, context = _sizes(run.overflow)
+            tokens, context = run.overflow.sizes
             messages = shrink(messages, tokens, context - min(reply, context // 2))
 
     def _attempt(self, run: _Run, messages: Messages) -> None:
@@ -157,7 +161,8 @@ class LlamaCpp:
             self._fail(run, chunk.error.message)
         elif chunk.text or chunk.finish_reason:
             self._tell(run, ResponseDelta(*run.id, chunk.text, chunk.finish_reason))
-        _count(chunk)
+        if chunk.usage is not None:
+            count(chunk.usage)
         return run.cancelled
 
     def _served(self, run: _Run, done: Future[None]) -> None:
@@ -166,12 +171,7 @@ class LlamaCpp:
         if error is not None:
             self._fail(run, str(error))
         elif run.overflow is not None:
-            tokens, context = _sizes(run.overflow)
-            self._fail(
-                run,
-                f"what was said is too long for the model: {tokens} tokens with the system "
-                f"prompt, and its context holds {context}",
-            )
+            self._fail(run, too_long(*run.overflow.sizes))
         else:
             self._fail(run, "the model stopped without ending its reply")
 
@@ -225,16 +225,3 @@ def _body(run: _Run, messages: Messages) -> str:
             "return_progress": True,
         }
     )
-
-
-def _sizes(overflow: ChunkError) -> tuple[int, int]:
-    assert overflow.prompt_tokens is not None
-    assert overflow.context_tokens is not None
-    return overflow.prompt_tokens, overflow.context_tokens
-
-
-def _count(chunk: Chunk) -> None:
-    if chunk.usage is not None:
-        LLM_TOKENS.labels("cached").inc(chunk.usage.cached)
-        LLM_TOKENS.labels("prompt").inc(chunk.usage.computed)
-        LLM_TOKENS.labels("generated").inc(chunk.usage.generated)
