@@ -36,7 +36,7 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## measure; the figures go to .benchmarks/
+bench: $(READY) ## measure; the figures go to benchmarks/results/
 	@$(BIN)/antiphon models pull --all
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-autosave $(ARGS)
 

@@ -15,10 +15,11 @@ import numpy as np
 from engine.asr.agreement import Decode
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.guards import Verdict, retry
+from engine.asr.words import words_of
 from engine.config import EngineSettings
 from engine.errors import AsrFailed
 from engine.track import Track, quietest
-from engine.turn import CUT_SEARCH_S, PAUSE_CLOSES_FROM, Turn, Window
+from engine.turn import CUT_SEARCH_S, LONG_WINDOW_S, PAUSE_CLOSES_FROM, Turn, Window
 from engine.types import (
     SAMPLE_RATE,
     Event,
@@ -28,6 +29,7 @@ from engine.types import (
     SessionOptions,
     SpeechStarted,
     SpeechStopped,
+    Word,
 )
 from engine.vad.endpointer import FRAME_SAMPLES, Endpointer, EndpointerConfig, Started, Stopped
 
@@ -155,7 +157,8 @@ class Slot:
     def _stopped(self, stopped: Stopped, work: Work) -> None:
         start = max(stopped.start_sample, self._cut_sample)
         if stopped.at_sample > start:
-            self._open.add(self._track.slice(start, stopped.at_sample), stopped.speech_end_sample)
+            pcm = self._track.slice(start, stopped.at_sample)
+            self._open.add(pcm, start, stopped.speech_end_sample)
         at_s, turn_id = stopped.at_sample / SAMPLE_RATE, self._open.turn.turn_id
         work.events.append(SpeechStopped(self.key, turn_id, at_s))
 
@@ -201,7 +204,7 @@ class Slot:
             end = self._endpointer.now_sample
             search_from = max(start, end - round(CUT_SEARCH_S * SAMPLE_RATE))
             cut = search_from + quietest(self._track.slice(search_from, end))
-            self._open.add(self._track.slice(start, cut), cut)
+            self._open.add(self._track.slice(start, cut), start, cut)
             self._cut_sample = cut
         self._close_window()
         self._decode_next(now, work)
@@ -221,11 +224,21 @@ class Slot:
         if not (due or (pausing and since > 0 and idle)):
             return
         growing = self._track.slice(start, self._endpointer.now_sample)
-        self._ask(window, window.pcm(growing), until, False, now, work)
+        self._ask(window, window.pcm(growing), until, now, work, whole=pausing)
 
     def _ask(
-        self, window: Window, pcm: Pcm, until: int, final: bool, now: float, work: Work
+        self,
+        window: Window,
+        pcm: Pcm,
+        until: int,
+        now: float,
+        work: Work,
+        *,
+        final: bool = False,
+        whole: bool = False,
     ) -> None:
+        """Send a job; ``whole``: it is no final yet, but may come to stand for one."""
+        check = (final or whole) and len(pcm) > LONG_WINDOW_S * SAMPLE_RATE
         window.pending = True
         window.asked = work.submit = AsrJob(
             key=self.key,
@@ -235,9 +248,11 @@ class Slot:
             is_final=final,
             until_sample=until,
             language=self._language,
+            task=self.options.task,
             prompt=self.options.prompt,
             context=window.turn.text,
             prefix=window.agreement.settled,
+            align=self.options.words or check,
             queued_at=now,
         )
 
@@ -256,7 +271,7 @@ class Slot:
                 window.asked = work.promote = replace(asked, is_final=True)
                 return
             else:
-                self._ask(window, window.pcm(), window.until_sample, True, now, work)
+                self._ask(window, window.pcm(), window.until_sample, now, work, final=True)
                 return
 
     def answer(self, hypothesis: Hypothesis, verdict: Verdict, now: float) -> Work:
@@ -311,14 +326,26 @@ class Slot:
         self._undecoded_samples -= window.samples
         if hypothesis is not None:
             turn.text += hypothesis.text
+            turn.words += self._words(window, hypothesis)
             turn.started_at = turn.started_at or hypothesis.started_at
             if hypothesis.text.strip():
                 self._language = self._language or hypothesis.language
+            if rest := window.left_out(hypothesis, self._decode):
+                self._undecoded_samples += rest.samples
+                self._closed.appendleft(rest)
+                return
         if window.is_last and turn.failure is not None:
             work.events.append(Failure(self.key, turn.turn_id, AsrFailed.code, turn.failure))
         elif window.is_last:
             queued_at = window.asked.queued_at if window.asked else None
             work.events.append(turn.final(self._language, queued_at, now))
+
+    def _words(self, window: Window, hypothesis: Hypothesis) -> list[Word]:
+        """Words with times on the session's clock, if the model was asked for them."""
+        if not hypothesis.token_times:
+            return []
+        words = words_of(hypothesis.tokens, hypothesis.token_times, self._decode)
+        return [window.on_session_clock(word) for word in words]
 
     # ---- going away ---------------------------------------------------------------------
 

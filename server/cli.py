@@ -21,6 +21,7 @@ _COMMANDS = {
     "talk": ("server.talk", "stream a recording to a server and show the conversation"),
     "demo": ("server.demo", "start a server, ask it a spoken question, show the answer"),
     "models": ("server.models_command", "list, pull and verify the embedded models"),
+    "bench": ("server.bench_command", "measure a server (in a checkout of the project)"),
     "config": ("server.config_command", "print the settings that `serve` would use"),
 }
 _INTERRUPTED = 130
