@@ -64,6 +64,9 @@ class EngineSettings(BaseModel):
     llm_idle_timeout_s: float = Field(
         15.0, gt=0, le=3600, description="longest wait for the server's next piece"
     )
+    early_start: bool = Field(
+        True, description="begin replies in a pause, where there is nothing else to do"
+    )
     llm_retries: int = Field(
         2, ge=0, le=10, description="further tries for a reply before its first piece"
     )

@@ -12,7 +12,7 @@ from engine.config import EngineSettings
 from engine.errors import LlmFailed, ModelError, Overloaded
 from engine.inbox import Inbox
 from engine.llm.backend import LlmBackend, Wake
-from engine.llm.jobs import Command, Job, JobId, LlmJobs
+from engine.llm.jobs import Command, Early, Job, JobId, LlmJobs, Withdraw
 from engine.types import Cancel, CloseSlot, Failure, GenerateRequest
 
 _DRAIN_S = 5.0  # how long a closing lane waits for a backend to let its jobs go
@@ -84,6 +84,14 @@ class LlmLane:
             assert job.id not in self._open, f"turn {job.id} has a reply on its way"
             self._open.add(job.id)
             self._inbox.put(job, force=True)
+
+    def anticipate(self, request: GenerateRequest) -> None:
+        """A reply that may be asked for: made in idle time, told only if it is."""
+        self._inbox.put(Early(request))
+
+    def withdraw(self, key: int, turn_id: int) -> None:
+        """The reply that was anticipated will not be asked for."""
+        self._inbox.put(Withdraw(key, turn_id), force=True)
 
     def cancel(self, key: int, turn_id: int) -> None:
         """Stop a turn's reply: its last delta says ``cancelled``. Does nothing if it is over."""

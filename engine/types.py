@@ -139,6 +139,18 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True)
+class Assumed:
+    """In a pause: ``text`` will be the turn's final transcript if nothing more is said.
+
+    Empty: what was assumed before holds no longer.
+    """
+
+    key: int
+    turn_id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A turn cannot go on; ``code`` is one of ``engine.errors``."""
 
@@ -201,6 +213,7 @@ Event = (
     | SpeechStopped
     | SegmentEnded
     | Transcript
+    | Assumed
     | Failure
     | ResponseDelta
 )

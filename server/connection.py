@@ -45,6 +45,7 @@ from server.metrics import AUDIO_BYTES, OUTBOX_DEPTH
 from server.outbox import Outbox
 from server.protocol import MessageLimits, ProtocolError, encode, parse
 from server.session import (
+    Anticipate,
     CancelTurn,
     Effect,
     EndSegment,
@@ -54,6 +55,7 @@ from server.session import (
     Send,
     Session,
     SessionPolicy,
+    Withdraw,
 )
 
 CLOSE_GOING_AWAY = 1001
@@ -223,6 +225,7 @@ class Connection:
             segment_timeout_s=settings.segment_timeout_s,
             llm_timeout_s=settings.llm_timeout_s,
             events=request.events,
+            barge_in=request.barge_in,
         )
 
     async def _hear(self, opened: _Opened, chunk: AudioText | AudioBytes, now: float) -> None:
@@ -267,6 +270,10 @@ class Connection:
                     self._engine.cancel(key, turn_id)
                 case Generate(request):
                     self._generate(opened.session, request)
+                case Anticipate(request):
+                    self._engine.anticipate(request)
+                case Withdraw(turn_id):
+                    self._engine.withdraw(key, turn_id)
                 case Observe(stage, seconds):
                     STAGE_SECONDS.labels(stage).observe(seconds)
                 case Report(turn_id, code, text):

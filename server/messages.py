@@ -33,6 +33,7 @@ class SessionRequest:
     top_p: float | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    barge_in: bool = False
     warnings: tuple[str, ...] = ()
 
 

@@ -156,6 +156,12 @@ class _Fields:
             self.reject(name, f"{'above' if open_low else 'at least'} {low:g} and at most {high:g}")
         return float(value)
 
+    def flag(self, name: str) -> bool:
+        value = self._body.pop(name, None)
+        if value is not None and not isinstance(value, bool):
+            self.reject(name, "true or false")
+        return bool(value)
+
     def strings(self, name: str) -> list[str]:
         value = self._body.pop(name, None)
         if value is None:
@@ -204,6 +210,7 @@ def _session(body: _Fields, limits: MessageLimits) -> SessionRequest:
         top_p=body.number("top_p", 0, 1, open_low=True),
         stop=_stop(body, limits),
         seed=body.integer("seed", 0, MAX_SEED),
+        barge_in=body.flag("barge_in"),
         warnings=tuple((warnings + body.unknown() + audio.unknown())[:MAX_WARNINGS]),
     )
 

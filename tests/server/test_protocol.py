@@ -24,7 +24,7 @@ json_values = st.recursive(
     max_leaves=5,
 )
 FIELDS = ["session_id", "events", "language", "prompt", "system", "endpointing", "audio"]
-REPLY_FIELDS = ["max_tokens", "temperature", "top_p", "stop", "seed"]
+REPLY_FIELDS = ["max_tokens", "temperature", "top_p", "stop", "seed", "barge_in"]
 
 
 def session(**fields: object) -> SessionRequest:
@@ -46,6 +46,7 @@ def test_every_option_is_understood() -> None:
         top_p=1,
         stop=["\n", "User:"],
         seed=0,
+        barge_in=True,
     ) == SessionRequest(
         session_id="s",
         events=frozenset({"vad", "partial", "transcript", "token", "timings"}),
@@ -60,6 +61,7 @@ def test_every_option_is_understood() -> None:
         top_p=1.0,
         stop=("\n", "User:"),
         seed=0,
+        barge_in=True,
     )
 
 
@@ -118,6 +120,8 @@ def test_what_is_unknown_is_ignored_with_a_warning() -> None:
         ("stop", ["."] * 3),
         ("stop", ["x" * 6]),
         ("stop", ["\ud800"]),
+        ("barge_in", 1),
+        ("barge_in", "yes"),
         ("seed", -1),
         ("seed", 0.5),
         ("seed", 1 << 32),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fake_engine import FakeEngine
 from harness import CANCEL, END, RAW, chunk, eventually, in_loop, pcm_s16le, running
 
-from engine.types import GenerateRequest, ResponseDelta, Sampling
+from engine.types import Assumed, GenerateRequest, ResponseDelta, Sampling, SpeechStarted
 
 
 @in_loop
@@ -57,3 +57,38 @@ async def test_a_sentence_does_not_wait_for_the_whole_reply() -> None:
         rest, answer = await client.many(2)
     assert rest == {"type": "response_sentence", "turn": 0, "index": 1, "text": " Two"}
     assert answer["response"] == "One. Two"
+
+
+@in_loop
+async def test_what_is_assumed_in_a_pause_is_anticipated_and_asked_for() -> None:
+    async with running() as server, server.talk(audio=RAW) as client:
+        engine = server.engine
+        await client.send(chunk(pcm_s16le(800)))
+        engine.emit(Assumed(0, 0, "80"), Assumed(0, 0, ""), Assumed(0, 0, "800 samples"))
+        await client.send(END)
+        await client.until("segment_processed")
+    assert engine.withdrawn == [(0, 0)]
+    assert [request.messages[-1].content for request in engine.anticipated] == ["80", "800 samples"]
+    assert engine.requests == engine.anticipated[1:]
+
+
+@in_loop
+async def test_speech_over_a_reply_ends_it_and_what_was_said_is_remembered() -> None:
+    hands_free = {"audio": RAW, "endpointing": "server", "barge_in": True}
+    async with running(holds=["llm"]) as server, server.talk(**hands_free) as client:
+        engine = server.engine
+        await client.send(chunk(pcm_s16le(800)))
+        await eventually(lambda: bool(engine.fed[0]))
+        engine.end_by_vad(0)
+        await eventually(lambda: bool(engine.requests))
+        engine.emit(ResponseDelta(0, 0, "You said"))
+        engine.emit(SpeechStarted(0, 1, 1.0), ResponseDelta(0, 0, " nothing."))
+        answer = (await client.until("segment_processed"))[-2]
+        assert (answer["response"], answer["cancelled"]) == ("You said", True)
+        assert engine.cancelled == [(0, 0)]
+        await client.send(chunk(pcm_s16le(400)))
+        await eventually(lambda: engine.fed[0] == 1200)
+        engine.end_by_vad(0)
+        await eventually(lambda: len(engine.requests) == 2)
+    contents = [message.content for message in engine.requests[1].messages]
+    assert contents[1:] == ["800 samples", "You said", "400 samples"]
