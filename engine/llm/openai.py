@@ -1,7 +1,8 @@
 """Replies from any OpenAI-compatible server: vLLM, SGLang, TensorRT-LLM, TabbyAPI, llama.cpp, …
 
 Requests run as tasks of an event loop on a thread of its own; all else happens on the lane's
-thread. The server counts as well while it really answers: a hung engine can still list its models.
+thread. The server counts as healthy while it really answers, because a hung engine can still list
+its models.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class OpenAi:
         """Have one token made. Raises ``ModelError``."""
         self._begin(self._probe()).result()
         if self._problem is not None:
-            raise ModelError(self._problem)
+            raise ModelError(f"{self._settings.llm_url}: {self._problem}")
         self._begin(self._watch())
 
     def close(self) -> None:
@@ -126,7 +127,7 @@ class OpenAi:
         try:
             return self._begin(self._http.first_model()).result()
         except AttemptFailed as failed:
-            raise ModelError(str(failed)) from failed
+            raise ModelError(f"{self._settings.llm_url}: {failed}") from failed
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)

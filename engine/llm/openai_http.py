@@ -14,6 +14,8 @@ from engine.errors import AntiphonError, DeadlineExceeded, LlmFailed, Overloaded
 from engine.llm.chunks import Chunk, ChunkError, parse
 
 _MAX_ERROR_BYTES = 64 << 10
+_MAX_TOLD_CHARS = 300
+_LONGEST_RETRY_AFTER_S = 3600.0
 _USAGE_WAIT_S = 2.0  # servers send it right after the end of the reply, or not at all
 # The request was not worked on, or not to its end; another try may find the server well.
 _WORTH_A_RETRY = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -101,12 +103,9 @@ class OpenAiHttp:
                 async for chunk in self._chunks(body):
                     hear(chunk)
                     progress.note(chunk, limit)
-        except (TimeoutError, httpx2.HTTPError) as error:
+        except (TimeoutError, httpx2.HTTPError, ValueError) as error:
             if not progress.ended:
                 raise self._lost(error, progress.said) from error
-        except ValueError as error:
-            message = f"the language model's server sent nonsense: {error}"
-            raise AttemptFailed(LlmFailed(message), retry=True) from error
         if not progress.ended:
             message = "the language model's server ended its reply in the middle"
             raise AttemptFailed(LlmFailed(message), retry=True)
@@ -132,7 +131,7 @@ class OpenAiHttp:
             limit_s = settings.llm_idle_timeout_s if said else settings.llm_first_token_timeout_s
             what = "fell silent for" if said else "said nothing for"
             return AttemptFailed(DeadlineExceeded(f"the language model {what} {limit_s:g} s"))
-        message = f"the language model's server at {self._settings.llm_url} {_why(error)}"
+        message = f"the language model's server {_why(error)}"
         return AttemptFailed(LlmFailed(message), retry=True)
 
 
@@ -165,7 +164,7 @@ def _refused(response: httpx2.Response, body: str) -> AttemptFailed:
             "set ANTIPHON_LLM_KEY or --llm-key-file"
         )
         return AttemptFailed(LlmFailed(message))
-    message = f"the language model's server answered {status}: {told.message}"
+    message = f"the language model's server answered {status}: {_short(told)}"
     after_s = _retry_after_s(response)
     if status in _BUSY:
         busy = Overloaded(message, retry_after_ms=max(1000, round(after_s * 1000)))
@@ -177,13 +176,17 @@ def _refused(response: httpx2.Response, body: str) -> AttemptFailed:
 def _failed(told: ChunkError) -> AttemptFailed:
     """An error that came in the stream, or a prompt that is too long."""
     overflow = told if told.prompt_tokens is not None else None
-    return AttemptFailed(LlmFailed(f"the language model failed: {told.message}"), overflow=overflow)
+    return AttemptFailed(LlmFailed(f"the language model failed: {_short(told)}"), overflow=overflow)
+
+
+def _short(told: ChunkError) -> str:
+    return told.message[:_MAX_TOLD_CHARS]
 
 
 def _retry_after_s(response: httpx2.Response) -> float:
     """Seconds; a date, which the header may hold too, counts for nothing."""
     try:
-        return max(0.0, float(response.headers.get("retry-after", 0)))
+        return min(max(0.0, float(response.headers.get("retry-after", 0))), _LONGEST_RETRY_AFTER_S)
     except ValueError:
         return 0.0
 
@@ -193,4 +196,6 @@ def _why(error: Exception) -> str:
         return "does not take connections (timed out)"
     if isinstance(error, httpx2.ConnectError):
         return f"cannot be reached: {error}"
+    if isinstance(error, ValueError):
+        return f"sent nonsense: {error}"
     return f"broke off: {error or type(error).__name__}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from http_llama import KEY, HttpLlama
 from llm_fakes import Talk, is_ending
 from prometheus_client import REGISTRY
 from test_llm_lane import Ear
@@ -22,43 +21,22 @@ from engine.types import Failure, GenerateRequest, Message, ResponseDelta
 
 pytestmark = pytest.mark.models
 
-KEY = "sk-for-this-test"
-SCRIPT = Path(__file__).with_name("http_llama.py")
 
-
-class Server:
-    def __init__(self, model: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(model), KEY],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.settings = EngineSettings(
-            llm="openai", llm_url=self.process.stdout.readline().strip(), llm_context_tokens=1024
-        )
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            pipe.close()
+def settings_for(server: HttpLlama) -> EngineSettings:
+    return EngineSettings(llm="openai", llm_url=server.url, llm_context_tokens=1024)
 
 
 @pytest.fixture(scope="module")
-def server(smollm2: Path) -> Iterator[Server]:
-    server = Server(smollm2)
+def server(smollm2: Path) -> Iterator[HttpLlama]:
+    server = HttpLlama(smollm2)
     yield server
     server.kill()
 
 
 @pytest.fixture(scope="module")
-def remote(server: Server) -> Iterator[Talk]:
+def remote(server: HttpLlama) -> Iterator[Talk]:
     news = threading.Event()
-    backend = OpenAi(server.settings, KEY, news.set)
+    backend = OpenAi(settings_for(server), KEY, news.set)
     backend.warmup()
     yield Talk(backend, news)
     backend.close()
@@ -92,9 +70,9 @@ def test_cancel_stops_the_real_server_too(remote: Talk) -> None:
     assert replies[key, 0].reason == "cancelled"
 
 
-def test_a_history_too_long_for_the_server_loses_its_oldest_turns(server: Server) -> None:
+def test_a_history_too_long_for_the_server_loses_its_oldest_turns(server: HttpLlama) -> None:
     # The server's slots hold 1024 tokens; here nobody knows.
-    settings = server.settings.model_copy(update={"llm_context_tokens": 8192})
+    settings = settings_for(server).model_copy(update={"llm_context_tokens": 8192})
     news = threading.Event()
     backend = OpenAi(settings, KEY, news.set)
     talk = Talk(backend, news)
@@ -112,12 +90,12 @@ def test_a_history_too_long_for_the_server_loses_its_oldest_turns(server: Server
 
 
 def test_a_wrong_key_is_an_error_at_the_start_that_does_not_tell_it(
-    server: Server, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    server: HttpLlama, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(0)
     with pytest.raises(ModelError, match="ANTIPHON_LLM_KEY") as caught:
-        OpenAi(server.settings, "sk-wrong-and-secret", lambda: None)
-    settings = server.settings.model_copy(update={"llm_model": "named"})
+        OpenAi(settings_for(server), "sk-wrong-and-secret", lambda: None)
+    settings = settings_for(server).model_copy(update={"llm_model": "named"})
     backend = OpenAi(settings, "sk-wrong-and-secret", lambda: None)
     with pytest.raises(ModelError, match="ANTIPHON_LLM_KEY"):
         backend.warmup()
@@ -127,8 +105,10 @@ def test_a_wrong_key_is_an_error_at_the_start_that_does_not_tell_it(
 
 
 def test_a_server_killed_in_mid_reply_fails_the_reply_and_is_reported(smollm2: Path) -> None:
-    server, ear = Server(smollm2), Ear()
-    settings = server.settings.model_copy(update={"llm_retries": 0, "llm_health_interval_s": 0.05})
+    server, ear = HttpLlama(smollm2), Ear()
+    settings = settings_for(server).model_copy(
+        update={"llm_retries": 0, "llm_health_interval_s": 0.05}
+    )
     lane = LlmLane(lambda wake: OpenAi(settings, KEY, wake), settings, ear)
     lane.begin()
     lane.wait_ready()
@@ -170,10 +150,10 @@ def test_the_key_is_read_from_a_file_or_the_environment(tmp_path: Path) -> None:
         read_key(tmp_path / "absent", {})
 
 
-def test_settings_choose_it(server: Server, tmp_path: Path) -> None:
+def test_settings_choose_it(server: HttpLlama, tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(KEY)
-    settings = server.settings.model_copy(update={"llm_key_file": file, "llm_model": "mine"})
+    settings = settings_for(server).model_copy(update={"llm_key_file": file, "llm_model": "mine"})
     backend = load(settings, lambda: None)
     assert backend.name == "openai/mine"
     backend.close()

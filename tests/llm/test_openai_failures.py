@@ -166,8 +166,13 @@ def test_what_another_try_would_not_mend_is_told_at_once(
     assert told in failure(bench.ask(trouble))
 
 
-def test_a_server_that_wants_a_long_wait_is_not_waited_for(bench: Bench) -> None:
-    assert "429" in failure(bench.ask(refuses(429, retry_after="60")), "overloaded")
+@pytest.mark.parametrize("wait", ["60", "inf"])
+def test_a_server_that_wants_a_long_wait_is_not_waited_for(bench: Bench, wait: str) -> None:
+    assert "429" in failure(bench.ask(refuses(429, retry_after=wait)), "overloaded")
+
+
+def test_a_long_story_about_an_error_is_cut(bench: Bench) -> None:
+    assert len(failure(bench.ask(refuses(400, "no " * 5000)))) < 400
 
 
 @pytest.mark.parametrize(
