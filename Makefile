@@ -36,9 +36,8 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## measure; the figures go to benchmarks/results/
-	@$(BIN)/antiphon models pull --all
-	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-autosave $(ARGS)
+bench: $(READY) ## measure everything (25 minutes) and rewrite docs/BENCHMARKS.md; ARGS="latency"
+	@PYTHON=$(BIN)/python ANTIPHON=$(BIN)/antiphon bash benchmarks/measure_all.sh $(ARGS)
 
 clean: ## remove .venv and what the tools left; models stay in the user's cache
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

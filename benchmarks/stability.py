@@ -25,10 +25,11 @@ from whisper import SAMPLE_RATE, Report, machine, utterances
 
 from engine.asr.agreement import LocalAgreement
 from engine.asr.backend import AsrJob, Hypothesis
+from engine.asr.words import words_of
 from engine.models import resolve
 from engine.types import Pcm
 from engine.whisper import backend as torch_backend
-from engine.whisper.alignment import settled_tokens, words_of
+from engine.whisper.alignment import settled_tokens
 from engine.whisper.backend import TorchWhisper
 from server.sources import load
 

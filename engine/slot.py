@@ -257,6 +257,8 @@ class Slot:
             context=window.turn.text,
             prefix=window.agreement.settled,
             align=self.options.words or check,
+            attend=self._settings.settle == "attention" and not final,
+            stands_in=whole,
             queued_at=now,
         )
 
@@ -319,7 +321,9 @@ class Slot:
             return
         # Near its end a window may be cut before the newest words: those are not settled in it.
         if len(hypothesis.job.pcm) < self._window_samples - CUT_SEARCH_S * SAMPLE_RATE:
-            settled = window.agreement.update(hypothesis.tokens)
+            settled = window.agreement.update(
+                hypothesis.tokens, hypothesis.token_logprobs, hypothesis.settled or 0
+            )
         before = window.turn.text
         text, stable = before + hypothesis.text, before + self._decode(settled)
         work.events.append(window.turn.transcript(text, stable, hypothesis.language))
