@@ -72,7 +72,7 @@ class Slot:
         self._settings = settings
         self._decode = decode
         self._window_samples = round(settings.window_s * SAMPLE_RATE)
-        self._endpointer = Endpointer(endpointer_config(settings))
+        self._endpointer = Endpointer(EndpointerConfig.of(settings))
         self._track = Track()
         self._waiting: deque[Pcm | End] = deque()
         self._language = options.language
@@ -389,14 +389,3 @@ class Slot:
             self._closed = deque(window for window in self._closed if window.turn is not turn)
             self._decode_next(now, work)
         return work
-
-
-def endpointer_config(settings: EngineSettings) -> EndpointerConfig:
-    per_ms = SAMPLE_RATE // 1000
-    return EndpointerConfig(
-        threshold=settings.vad_threshold,
-        exit_threshold=max(settings.vad_threshold - 0.15, settings.vad_threshold / 2),
-        min_speech_samples=settings.vad_min_speech_ms * per_ms,
-        min_silence_samples=settings.vad_min_silence_ms * per_ms,
-        padding_samples=settings.vad_padding_ms * per_ms,
-    )
