@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,12 +34,14 @@ def read_key(file: Path | None, environ: Mapping[str, str]) -> str | None:
 
     Raises ``ModelError`` if it cannot be read, or is given twice.
     """
-    given = environ.get(KEY_VARIABLE, "").strip()
-    if file is None:
-        return given or None
-    if given:
-        raise ModelError(f"llm_key_file and {KEY_VARIABLE}: give one")
-    try:
-        return file.expanduser().read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"llm_key_file: cannot read {file}: {error}") from error
+    key = environ.get(KEY_VARIABLE, "").strip()
+    if file is not None:
+        if key:
+            raise ModelError(f"llm_key_file and {KEY_VARIABLE}: give one")
+        try:
+            key = file.expanduser().read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"llm_key_file: cannot read {file}: {error}") from error
+    if not re.fullmatch(r"[!-~]*", key):  # or the library would complain, and show it
+        raise ModelError("the language model's key holds spaces or characters that no key has")
+    return key or None

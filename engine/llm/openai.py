@@ -190,4 +190,4 @@ class OpenAi:
 
 def _short(model: str) -> str:
     """Some servers name a model by its path, which is nobody's business."""
-    return PurePath(model).stem if model.startswith("/") else model
+    return PurePath(model).name.removesuffix(".gguf") if model.startswith("/") else model

@@ -14,6 +14,7 @@ from engine.errors import AntiphonError, DeadlineExceeded, LlmFailed, Overloaded
 from engine.llm.chunks import Chunk, ChunkError, parse
 
 _MAX_ERROR_BYTES = 64 << 10
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 _MAX_TOLD_CHARS = 300
 _LONGEST_RETRY_AFTER_S = 3600.0
 _USAGE_WAIT_S = 2.0  # servers send it right after the end of the reply, or not at all
@@ -75,6 +76,8 @@ class OpenAiHttp:
             headers={"Authorization": f"Bearer {key}"} if key else {},
             # Reading has limits of its own, which know a piece of text from a sign of life.
             timeout=httpx2.Timeout(None, connect=settings.llm_connect_timeout_s),
+            # A proxy named by the environment does not know this machine's own servers.
+            trust_env=httpx2.URL(settings.llm_url).host not in _THIS_MACHINE,
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=16),
         )
 

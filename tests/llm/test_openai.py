@@ -146,6 +146,10 @@ def test_the_key_is_read_from_a_file_or_the_environment(tmp_path: Path) -> None:
     assert read_key(None, {}) is read_key(None, {"ANTIPHON_LLM_KEY": " "}) is None
     with pytest.raises(ModelError, match="give one"):
         read_key(file, {"ANTIPHON_LLM_KEY": KEY})
+    for wrong in ("sk-se cret", "sk-se\ncret", "sk-sécret"):
+        with pytest.raises(ModelError, match="no key has") as caught:
+            read_key(None, {"ANTIPHON_LLM_KEY": wrong})
+        assert "cret" not in str(caught.value)
     with pytest.raises(ModelError, match="cannot read"):
         read_key(tmp_path / "absent", {})
 

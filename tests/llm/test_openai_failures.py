@@ -279,6 +279,15 @@ def test_tokens_that_nobody_counted_are_estimated_and_marked(server: BadServer) 
     assert tokens("prompt_estimated") > before[2]
 
 
+def test_a_proxy_is_not_asked_for_this_machine(
+    server: BadServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    bench = Bench(server)
+    assert bench.ask(answers("Hello")).text == "Hello"
+    bench.backend.close()
+
+
 def test_a_server_that_is_not_there_is_an_error_at_the_start(server: BadServer) -> None:
     url = "http://127.0.0.1:9"
     settings = EngineSettings(llm="openai", llm_url=url)
