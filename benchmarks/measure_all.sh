@@ -37,7 +37,9 @@ run() {
 	tail -n 30 ".benchmarks/$name.log"
 	echo "== $name: status $status after $((SECONDS - began)) s"
 	# 1: not every load was carried, which is a result
-	[ "$status" -gt 1 ] && failed="$failed $name($status)"
+	if [ "$status" -gt 1 ] || grep -q '^Traceback' ".benchmarks/$name.log"; then
+		failed="$failed $name($status)"
+	fi
 }
 
 # load NAME SECONDS ARGUMENTS…: the report goes beside the log, the JSON to the results.

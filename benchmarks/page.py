@@ -49,6 +49,12 @@ def build(folder: Path, page: Path) -> None:
     page.write_text(text, "utf-8")
 
 
+_PEAKS = {
+    "product_float32_gflops": "matrix product, float32 (GFLOP/s)",
+    "product_bfloat16_gflops": "matrix product, bfloat16 (GFLOP/s)",
+    "product_int8_gops": "matrix product, int8 (GOP/s)",
+    "copy_gbyte_per_s": "memory copy, reads and writes (GB/s)",
+}
 _INSIDE = ("_p50_ms", "_p99_ms", "_mean_ms", "rss_mb")
 _LOADS = ("continuous", "continuous-torch", "conversation", "webm", "mixed", "churn")
 
@@ -233,11 +239,11 @@ def _limits(limits: Result | None, load: Result | None) -> str:
     if limits is None:
         return NOT_MEASURED
     least, peaks = limits["least"], limits["peaks"]
-    rows = [[name.replace("_", " "), f"{value:,.1f}"] for name, value in peaks.items()]
+    rows = [[_PEAKS[name], f"{value:,.1f}"] for name, value in peaks.items()]
     work_gflop = least["encoder_gflop_per_s"] + least["decoder_gflop_per_s"]
     best = max(value for name, value in peaks.items() if name.startswith("product_"))
     parts = [
-        markdown_table(["peak of this machine, all cores", "G/s"], rows),
+        markdown_table(["peak of this machine, all cores", "measured"], rows),
         f"A second of speech (in utterances of {least['utterance_s']:g} s, "
         f"{least['tokens_per_s']:g} tokens a second) needs at least "
         f"{least['encoder_gflop_per_s']:.2f} GFLOP of the encoder and "
