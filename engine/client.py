@@ -58,6 +58,18 @@ class EngineClient(Protocol):
         """
         ...
 
+    def anticipate(self, request: GenerateRequest) -> None:
+        """This may be asked for soon: work may begin, and nothing is said of it.
+
+        A ``generate`` with an equal request gets what was done so far; any other request of the
+        session, or ``withdraw``, throws it away.
+        """
+        ...
+
+    def withdraw(self, key: int, turn_id: int) -> None:
+        """What was anticipated for a turn will not be asked for. Does nothing if nothing was."""
+        ...
+
     def cancel(self, key: int, turn_id: int) -> None:
         """Stop whatever is being done for a turn: its last delta, if any, says ``cancelled``."""
         ...

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+_EMBEDDED = "smollm2-135m-instruct"
+_FIRST = "auto"
 
 
 def default_home() -> Path:
@@ -44,13 +48,45 @@ class EngineSettings(BaseModel):
     vad_min_silence_ms: int = Field(500, ge=64, le=10000, description="silence that ends speech")
     vad_padding_ms: int = Field(300, ge=0, le=2000, description="audio kept around speech")
 
-    llm: Literal["llamacpp", "echo"] = Field("llamacpp", description="what answers")
-    llm_model: str = Field("smollm2-135m-instruct", description="LLM: a name or a GGUF file")
+    llm: Literal["llamacpp", "openai", "echo"] = Field("llamacpp", description="what answers")
+    llm_model: str = Field(
+        default_factory=lambda given: _FIRST if given.get("llm") == "openai" else _EMBEDDED,
+        description="LLM: a name or a GGUF file; with openai the server's name for it, or "
+        f"{_FIRST}: what the server lists first",
+    )
+    llm_url: str | None = Field(
+        None, description="OpenAI-compatible server, e.g. http://127.0.0.1:8080/v1 (--llm openai)"
+    )
+    llm_key_file: Path | None = Field(
+        None, description="file that holds the server's key; or set ANTIPHON_LLM_KEY"
+    )
+    llm_connect_timeout_s: float = Field(
+        5.0, gt=0, le=600, description="longest wait for a connection to the server"
+    )
+    llm_first_token_timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="longest wait for the server's first piece of a reply"
+    )
+    llm_idle_timeout_s: float = Field(
+        15.0, gt=0, le=3600, description="longest wait for the server's next piece"
+    )
+    early_start: bool = Field(
+        True, description="begin replies in a pause, where there is nothing else to do"
+    )
+    llm_retries: int = Field(
+        2, ge=0, le=10, description="further tries for a reply before its first piece"
+    )
+    llm_health_interval_s: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="a server that did nothing for so long is asked for a token",
+    )
     llm_slots: int = Field(4, ge=1, le=256, description="replies generated at the same time")
     llm_context_tokens: int = Field(2048, ge=256, le=131072, description="context of one slot")
     llm_max_tokens: int = Field(128, ge=1, le=8192, description="longest reply")
     llm_queue: int = Field(64, ge=1, le=10000, description="replies that may wait for a slot")
     llm_temperature: float = Field(0.0, ge=0, le=2, description="0: always the likeliest token")
+    llm_top_p: float = Field(1.0, gt=0, le=1, description="probability that tokens must share")
     llm_timeout_s: float = Field(60.0, gt=0, le=3600, description="longest time for one reply")
     system: str = Field(
         "You are a helpful assistant in a spoken conversation. Keep your answers short.",
@@ -65,3 +101,21 @@ class EngineSettings(BaseModel):
     segment_timeout_s: float = Field(
         60.0, gt=0, le=3600, description="longest time from a segment's end to its transcript"
     )
+
+    @field_validator("llm_url")
+    @classmethod
+    def _url_is_one(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("write http://host:port/v1, or https")
+        if parts.username or parts.password or parts.query:
+            raise ValueError("a key belongs into llm_key_file or ANTIPHON_LLM_KEY, not here")
+        return url
+
+    @model_validator(mode="after")
+    def _remote_has_an_address(self) -> Self:
+        if self.llm == "openai" and self.llm_url is None:
+            raise ValueError("llm openai needs llm_url: the address of the server")
+        return self

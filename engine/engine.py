@@ -104,6 +104,15 @@ class Engine:
         """Ask for a reply. Raises ``Overloaded``, ``LlmFailed``."""
         self._llm.submit(request)
 
+    def anticipate(self, request: GenerateRequest) -> None:
+        """Begin a reply before it is asked for, if speech leaves room for it."""
+        if self._settings.early_start and self._asr.idle:
+            self._llm.anticipate(request)
+
+    def withdraw(self, key: int, turn_id: int) -> None:
+        """Forget what was anticipated."""
+        self._llm.withdraw(key, turn_id)
+
     def cancel(self, key: int, turn_id: int) -> None:
         """Stop whatever is being done for a turn."""
         self._speech.post(Cancel(key, turn_id))

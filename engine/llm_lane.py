@@ -12,7 +12,7 @@ from engine.config import EngineSettings
 from engine.errors import LlmFailed, ModelError, Overloaded
 from engine.inbox import Inbox
 from engine.llm.backend import LlmBackend, Wake
-from engine.llm.jobs import Command, Job, JobId, LlmJobs
+from engine.llm.jobs import Command, Early, Job, JobId, LlmJobs, Withdraw
 from engine.types import Cancel, CloseSlot, Failure, GenerateRequest
 
 _DRAIN_S = 5.0  # how long a closing lane waits for a backend to let its jobs go
@@ -42,6 +42,7 @@ class LlmLane:
         self._lock = threading.Lock()
         self._open: set[JobId] = set()
         self._problem: str | None = None
+        self._backend: LlmBackend | None = None
         self._closing = False
         self._loaded = threading.Event()
         self._thread = threading.Thread(target=self._run, name="llm-lane", daemon=True)
@@ -49,11 +50,13 @@ class LlmLane:
     @property
     def alive(self) -> bool:
         """The model is loaded and warm, and nothing has broken it."""
-        return self._loaded.is_set() and self._problem is None and self._thread.is_alive()
+        return self._loaded.is_set() and self.problem is None and self._thread.is_alive()
 
     @property
     def problem(self) -> str | None:
-        """Why there are no replies any more, for people."""
+        """Why there are no replies, now or any more, for people."""
+        if self._problem is None and self._backend is not None:
+            return self._backend.problem
         return self._problem
 
     def begin(self) -> None:
@@ -82,6 +85,14 @@ class LlmLane:
             self._open.add(job.id)
             self._inbox.put(job, force=True)
 
+    def anticipate(self, request: GenerateRequest) -> None:
+        """A reply that may be asked for: made in idle time, told only if it is."""
+        self._inbox.put(Early(request))
+
+    def withdraw(self, key: int, turn_id: int) -> None:
+        """The reply that was anticipated will not be asked for."""
+        self._inbox.put(Withdraw(key, turn_id), force=True)
+
     def cancel(self, key: int, turn_id: int) -> None:
         """Stop a turn's reply: its last delta says ``cancelled``. Does nothing if it is over."""
         self._inbox.put(Cancel(key, turn_id), force=True)
@@ -107,6 +118,7 @@ class LlmLane:
             self._die(f"the language model does not load: {error}")
             self._loaded.set()
             return
+        self._backend = backend
         with contextlib.closing(backend):
             self._serve(backend)
 

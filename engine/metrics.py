@@ -15,4 +15,12 @@ STAGE_SECONDS = Histogram(
 )
 ERRORS = Counter("antiphon_errors", "Errors by code", ["code"])
 LAG_SECONDS = Gauge("antiphon_lag_seconds", "Age of the oldest waiting final segment")
-LLM_TOKENS = Counter("antiphon_llm_tokens", "Tokens: cached and computed prompt, reply", ["kind"])
+EARLY_REPLIES = Counter(
+    "antiphon_early_replies",
+    "Replies begun in a pause: hit, miss, or busy (not begun)",
+    ["outcome"],
+)
+EARLY_PIECES = Counter(
+    "antiphon_early_pieces", "Pieces of text of early replies: used (hit) or not", ["outcome"]
+)
+LLM_TOKENS = Counter("antiphon_llm_tokens", "Tokens by kind; estimated: nobody counted", ["kind"])

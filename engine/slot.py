@@ -22,6 +22,7 @@ from engine.track import Track, quietest
 from engine.turn import CUT_SEARCH_S, LONG_WINDOW_S, PAUSE_CLOSES_FROM, Turn, Window
 from engine.types import (
     SAMPLE_RATE,
+    Assumed,
     Event,
     Failure,
     Pcm,
@@ -71,7 +72,7 @@ class Slot:
         self._settings = settings
         self._decode = decode
         self._window_samples = round(settings.window_s * SAMPLE_RATE)
-        self._endpointer = Endpointer(endpointer_config(settings))
+        self._endpointer = Endpointer(EndpointerConfig.of(settings))
         self._track = Track()
         self._waiting: deque[Pcm | End] = deque()
         self._language = options.language
@@ -80,6 +81,7 @@ class Slot:
         self._open = self._new_window()
         self._closed: deque[Window] = deque()  # in order; the head is being decoded
         self._undecoded_samples = 0
+        self._assumed = ""  # what was told of the open turn
 
     # ---- audio in -----------------------------------------------------------------------
 
@@ -141,6 +143,7 @@ class Slot:
         if self._open.samples + self._growing_samples >= self._window_samples:
             self._cut(now, work)
         self._guess(now, idle, work)
+        self._assume(work)
         self._track.drop_before(max(self._endpointer.keep_from_sample, self._cut_sample))
         return work
 
@@ -169,6 +172,7 @@ class Slot:
         self._closed.append(self._open)
         self._undecoded_samples += self._open.samples
         self._open = self._new_window()
+        self._assumed = ""
         self._decode_next(spoken_at if now is None else now, work)
 
     # ---- windows ------------------------------------------------------------------------
@@ -312,6 +316,7 @@ class Slot:
         if verdict is not Verdict.KEEP or hypothesis.tokens[: len(settled)] != settled:
             return
         window.answered = hypothesis
+        self._assume(work)
         if not self.options.partials:
             return
         # Near its end a window may be cut before the newest words: those are not settled in it.
@@ -322,6 +327,27 @@ class Slot:
         before = window.turn.text
         text, stable = before + hypothesis.text, before + self._decode(settled)
         work.events.append(window.turn.transcript(text, stable, hypothesis.language))
+
+    def _assume(self, work: Work) -> None:
+        """Tell what the transcript will be, or that this is not known any more."""
+        text = self._known_text()
+        if text != self._assumed:
+            self._assumed = text
+            work.events.append(Assumed(self.key, self._open.turn.turn_id, text))
+
+    def _known_text(self) -> str:
+        """The turn's transcript if nothing more is said; empty if it is not decoded so far."""
+        window, until = self._open, self._open.until_sample
+        if self._growing_start is not None:
+            until = self._endpointer.speech_end_sample
+            if self._endpointer.now_sample - until < _PAUSE_SAMPLES:
+                return ""
+        elif not window.samples and not self._closed:
+            return window.turn.text.strip()
+        answered = window.answered
+        if self._closed or answered is None or answered.job.until_sample != until:
+            return ""
+        return (window.turn.text + answered.text).strip()
 
     def _finish(self, hypothesis: Hypothesis | None, now: float, work: Work) -> None:
         """The head is decoded (None: to nothing); after a turn's last window it is transcribed."""
@@ -363,14 +389,3 @@ class Slot:
             self._closed = deque(window for window in self._closed if window.turn is not turn)
             self._decode_next(now, work)
         return work
-
-
-def endpointer_config(settings: EngineSettings) -> EndpointerConfig:
-    per_ms = SAMPLE_RATE // 1000
-    return EndpointerConfig(
-        threshold=settings.vad_threshold,
-        exit_threshold=max(settings.vad_threshold - 0.15, settings.vad_threshold / 2),
-        min_speech_samples=settings.vad_min_speech_ms * per_ms,
-        min_silence_samples=settings.vad_min_silence_ms * per_ms,
-        padding_samples=settings.vad_padding_ms * per_ms,
-    )

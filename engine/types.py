@@ -139,6 +139,18 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True)
+class Assumed:
+    """In a pause: ``text`` will be the turn's final transcript if nothing more is said.
+
+    Empty: what was assumed before holds no longer.
+    """
+
+    key: int
+    turn_id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A turn cannot go on; ``code`` is one of ``engine.errors``."""
 
@@ -158,6 +170,21 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen.
+
+    ``temperature`` 0 always takes the likeliest; ``top_p`` keeps the likeliest tokens that
+    together have that probability; a reply ends before any of ``stop``; with the same ``seed``
+    (``None``: a new one each time) the same request gets the same reply, as far as the backend can.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """Answer ``messages`` (oldest first; the last is the user's)."""
 
@@ -165,6 +192,7 @@ class GenerateRequest:
     turn_id: int
     messages: tuple[Message, ...]
     max_tokens: int
+    sampling: Sampling = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +213,7 @@ Event = (
     | SpeechStopped
     | SegmentEnded
     | Transcript
+    | Assumed
     | Failure
     | ResponseDelta
 )

@@ -96,7 +96,7 @@ def _set_up_log() -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
-    for noisy in ("websockets", "asyncio", "httpx", "faster_whisper"):
+    for noisy in ("websockets", "asyncio", "httpx2", "httpcore2", "faster_whisper"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

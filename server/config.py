@@ -96,6 +96,15 @@ class Settings(EngineSettings):
     max_system_chars: int = Field(
         4000, ge=0, le=1_000_000, description="longest `system` prompt of a session"
     )
+    max_temperature: float = Field(
+        2.0, ge=0, le=2, description="highest `temperature` that a session may ask for"
+    )
+    max_stops: int = Field(
+        4, ge=0, le=100, description="most texts in `stop`, at which a session's replies end"
+    )
+    max_stop_chars: int = Field(
+        64, ge=1, le=1000, description="longest text in `stop` of a session"
+    )
 
     @field_validator("origins")
     @classmethod

@@ -18,7 +18,15 @@ from websockets.exceptions import ConnectionClosed
 
 from engine.errors import AntiphonError, Overloaded
 from engine.metrics import ERRORS, STAGE_SECONDS
-from engine.types import SAMPLE_RATE, AudioConsumed, Event, GenerateRequest, SessionOptions
+from engine.types import (
+    SAMPLE_RATE,
+    AudioConsumed,
+    Event,
+    GenerateRequest,
+    Sampling,
+    SessionOptions,
+)
+from server.config import Settings
 from server.hub import Hub
 from server.intake import Intake
 from server.media.stream import Declared, Decoded
@@ -37,6 +45,7 @@ from server.metrics import AUDIO_BYTES, OUTBOX_DEPTH
 from server.outbox import Outbox
 from server.protocol import MessageLimits, ProtocolError, encode, parse
 from server.session import (
+    Anticipate,
     CancelTurn,
     Effect,
     EndSegment,
@@ -46,6 +55,7 @@ from server.session import (
     Send,
     Session,
     SessionPolicy,
+    Withdraw,
 )
 
 CLOSE_GOING_AWAY = 1001
@@ -78,7 +88,12 @@ class Connection:
         self._engine = hub.engine
         self._settings = settings = hub.settings
         self._limits = MessageLimits(
-            settings.max_prompt_chars, settings.max_system_chars, settings.llm_max_tokens
+            max_prompt_chars=settings.max_prompt_chars,
+            max_system_chars=settings.max_system_chars,
+            max_tokens=settings.llm_max_tokens,
+            max_temperature=settings.max_temperature,
+            max_stops=settings.max_stops,
+            max_stop_chars=settings.max_stop_chars,
         )
         self._outbox = Outbox(settings.outbox_messages)
         self._opened: _Opened | None = None
@@ -206,9 +221,11 @@ class Connection:
             llm_name=self._engine.llm_name,
             system=settings.system if request.system is None else request.system,
             max_tokens=request.max_tokens or settings.llm_max_tokens,
+            sampling=_sampling(request, settings),
             segment_timeout_s=settings.segment_timeout_s,
             llm_timeout_s=settings.llm_timeout_s,
             events=request.events,
+            barge_in=request.barge_in,
         )
 
     async def _hear(self, opened: _Opened, chunk: AudioText | AudioBytes, now: float) -> None:
@@ -253,6 +270,10 @@ class Connection:
                     self._engine.cancel(key, turn_id)
                 case Generate(request):
                     self._generate(opened.session, request)
+                case Anticipate(request):
+                    self._engine.anticipate(request)
+                case Withdraw(turn_id):
+                    self._engine.withdraw(key, turn_id)
                 case Observe(stage, seconds):
                     STAGE_SECONDS.labels(stage).observe(seconds)
                 case Report(turn_id, code, text):
@@ -323,3 +344,17 @@ class Connection:
             opened.session.abandon()
             conversation = opened.session.conversation
             self._hub.release(opened.session_id, opened.session.key, conversation)
+
+
+def _sampling(request: SessionRequest, settings: Settings) -> Sampling:
+    """What the session asks for, and the server's own where it asks for nothing."""
+    return Sampling(
+        temperature=_or(request.temperature, settings.llm_temperature),
+        top_p=_or(request.top_p, settings.llm_top_p),
+        stop=request.stop,
+        seed=request.seed,
+    )
+
+
+def _or(asked: float | None, default: float) -> float:
+    return default if asked is None else asked

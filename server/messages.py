@@ -29,6 +29,11 @@ class SessionRequest:
     audio_format: AudioFormat = "auto"
     sample_rate: int = 16_000
     max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    barge_in: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -148,6 +153,16 @@ class ResponsePiece:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class ResponseSentence:
+    """The next sentence of a reply, whole; the sentences joined are the ``response``."""
+
+    type: ClassVar[str] = "response_sentence"
+    turn: int
+    index: int
+    text: str
+
+
 ServerMessage = (
     SessionAck
     | ChunkReceived
@@ -159,4 +174,5 @@ ServerMessage = (
     | PartialTranscription
     | Transcription
     | ResponsePiece
+    | ResponseSentence
 )

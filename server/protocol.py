@@ -25,10 +25,12 @@ from server.messages import (
     Task,
 )
 
-EVENTS = frozenset({"vad", "partial", "transcript", "token", "timings", "words"})
+EVENTS = frozenset({"vad", "partial", "transcript", "token", "sentence", "timings", "words"})
 MAX_SESSION_ID_CHARS = 256
 SAMPLE_RATES_HZ = (8_000, 192_000)
 MAX_WARNINGS = 8
+MAX_TEMPERATURE = 2.0
+MAX_SEED = (1 << 32) - 2  # llama.cpp takes the highest for "any"
 
 
 class ProtocolError(Exception):
@@ -41,11 +43,14 @@ class ProtocolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MessageLimits:
-    """The longest texts, in characters, and the longest reply, in tokens, to ask for."""
+    """What a session may ask for: texts in characters, the reply in tokens."""
 
     max_prompt_chars: int
     max_system_chars: int
     max_tokens: int
+    max_temperature: float
+    max_stops: int
+    max_stop_chars: int
 
 
 def parse(frame: str | bytes, limits: MessageLimits) -> ClientMessage:
@@ -112,9 +117,7 @@ class _Fields:
             self.reject(name, "a string")
         if len(value) > max_chars:
             self.reject(name, f"at most {max_chars} characters long")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
+        if not _encodes(value):
             self.reject(name, "valid Unicode, without lone surrogates")
         return value
 
@@ -141,6 +144,23 @@ class _Fields:
         if value < low or (high is not None and value > high):
             self.reject(name, f"at least {low}" + ("" if high is None else f" and at most {high}"))
         return value
+
+    def number(self, name: str, low: float, high: float, *, open_low: bool = False) -> float | None:
+        """A number from ``low`` (with ``open_low``: above it) to ``high``."""
+        value = self._body.pop(name, None)
+        if value is None:
+            return None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            self.reject(name, "a number")
+        if not low <= value <= high or (open_low and value == low):
+            self.reject(name, f"{'above' if open_low else 'at least'} {low:g} and at most {high:g}")
+        return float(value)
+
+    def flag(self, name: str) -> bool:
+        value = self._body.pop(name, None)
+        if value is not None and not isinstance(value, bool):
+            self.reject(name, "true or false")
+        return bool(value)
 
     def strings(self, name: str) -> list[str]:
         value = self._body.pop(name, None)
@@ -170,6 +190,10 @@ def _session(body: _Fields, limits: MessageLimits) -> SessionRequest:
     if max_tokens is not None and max_tokens > limits.max_tokens:
         warnings.append(f'"max_tokens" was lowered to this server\'s {limits.max_tokens}')
         max_tokens = limits.max_tokens
+    temperature = body.number("temperature", 0, MAX_TEMPERATURE)
+    if temperature is not None and temperature > limits.max_temperature:
+        warnings.append(f'"temperature" was lowered to this server\'s {limits.max_temperature:g}')
+        temperature = limits.max_temperature
     audio = body.inner("audio")
     return SessionRequest(
         session_id=session_id,
@@ -182,6 +206,11 @@ def _session(body: _Fields, limits: MessageLimits) -> SessionRequest:
         audio_format=cast(AudioFormat, audio.choice("format", ("auto", "pcm_s16le", "pcm_f32le"))),
         sample_rate=audio.integer("sample_rate", *SAMPLE_RATES_HZ) or 16_000,
         max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=body.number("top_p", 0, 1, open_low=True),
+        stop=_stop(body, limits),
+        seed=body.integer("seed", 0, MAX_SEED),
+        barge_in=body.flag("barge_in"),
         warnings=tuple((warnings + body.unknown() + audio.unknown())[:MAX_WARNINGS]),
     )
 
@@ -193,6 +222,25 @@ def _language(body: _Fields) -> str | None:
     if value not in LANGUAGES:
         body.reject("language", '"auto" or a language code of Whisper, such as "en" or "de"')
     return value
+
+
+def _stop(body: _Fields, limits: MessageLimits) -> tuple[str, ...]:
+    texts = body.strings("stop")
+    if len(texts) > limits.max_stops:
+        body.reject("stop", f"at most {limits.max_stops} strings")
+    for text in texts:
+        if not text or len(text) > limits.max_stop_chars or not _encodes(text):
+            body.reject("stop", f"strings of 1 to {limits.max_stop_chars} characters")
+    return tuple(texts)
+
+
+def _encodes(text: str) -> bool:
+    """False where there are lone surrogates, which JSON lets through."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _audio_chunk(body: _Fields, limits: MessageLimits) -> AudioText:

@@ -16,7 +16,7 @@ _GROUPS = {
     "limits": "what bounds memory and waiting (docs/LIMITS.md says what happens at each)",
 }
 _SPEECH = ("asr", "vad_", "partial_", "window_")
-_LANGUAGE_MODEL = ("llm", "system")
+_LANGUAGE_MODEL = ("llm", "system", "early_start")
 _SERVER = {
     "home", "device", "threads", "host", "port", "origins",
     "auth_token", "auth_token_file", "tls_cert", "tls_key",
@@ -24,6 +24,7 @@ _SERVER = {
 _METAVARS = {
     "asr_model": "NAME|DIR",
     "llm_model": "NAME|FILE",
+    "llm_url": "URL",
     "home": "DIR",
     "host": "ADDRESS",
     "origins": "ORIGIN,...",

@@ -12,15 +12,17 @@ to the language model waits until the turn before it is answered, because it hol
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from engine.types import (
+    Assumed,
     AudioConsumed,
     Event,
     Failure,
     GenerateRequest,
     ResponseDelta,
+    Sampling,
     SegmentEnded,
     SpeechStarted,
     SpeechStopped,
@@ -32,6 +34,7 @@ from server.messages import (
     ErrorMessage,
     PartialTranscription,
     ResponsePiece,
+    ResponseSentence,
     SegmentProcessed,
     ServerMessage,
     SpeechStartedMessage,
@@ -64,6 +67,20 @@ class Generate:
 
 
 @dataclass(frozen=True, slots=True)
+class Anticipate:
+    """Tell the engine which ``Generate`` will follow, if nothing more is said."""
+
+    request: GenerateRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """More was said: what was anticipated for the turn will not be asked for."""
+
+    turn_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Observe:
     """A stage of a turn took this long, counted from the segment's end."""
 
@@ -80,7 +97,7 @@ class Report:
     message: str
 
 
-Effect = Send | EndSegment | CancelTurn | Generate | Observe | Report
+Effect = Send | EndSegment | CancelTurn | Generate | Anticipate | Withdraw | Observe | Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +107,11 @@ class SessionPolicy:
     llm_name: str
     system: str
     max_tokens: int
+    sampling: Sampling
     segment_timeout_s: float
     llm_timeout_s: float
     events: frozenset[str] = frozenset()
+    barge_in: bool = False
 
 
 class Session:
@@ -153,13 +172,15 @@ class Session:
                 return list(self._transcript(event, now))
             case ResponseDelta():
                 return list(self._delta(event, now))
+            case Assumed():
+                return self._assumed(event)
             case Failure():
                 return list(self._failure(event.turn_id, event.code, event.message, now))
             case SegmentEnded():
                 self._begin_turn(now)
                 return []
-            case SpeechStarted(turn_id=turn_id, at_s=at_s):
-                return self._opt_in("vad", SpeechStartedMessage(turn_id, at_s))
+            case SpeechStarted():
+                return self._speech_started(event, now)
             case SpeechStopped(turn_id=turn_id, at_s=at_s):
                 return self._opt_in("vad", SpeechStoppedMessage(turn_id, at_s))
             case AudioConsumed():
@@ -210,6 +231,21 @@ class Session:
         yield from self._opt_in("transcript", final)
         yield from self._advance(now)
 
+    def _speech_started(self, event: SpeechStarted, now: float) -> list[Effect]:
+        """With barge-in, speech ends the reply that it is spoken over, and no transcript."""
+        effects = self._opt_in("vad", SpeechStartedMessage(event.turn_id, event.at_s))
+        if self._policy.barge_in and self._turns and self._turns[0].stage is Stage.REPLYING:
+            effects += self.cancel(now)
+        return effects
+
+    def _assumed(self, event: Assumed) -> list[Effect]:
+        """The prompt is known only if every turn before is answered."""
+        if self._turns or event.turn_id != self._next_turn:
+            return []
+        if not event.text:
+            return [Withdraw(event.turn_id)]
+        return [Anticipate(self._request(event.turn_id, event.text))]
+
     def _delta(self, event: ResponseDelta, now: float) -> Iterator[Effect]:
         turn = self._find(event.turn_id, Stage.REPLYING)
         if turn is None:
@@ -220,6 +256,8 @@ class Session:
                 yield Observe("segment_to_first_token", now - turn.ended_at)
             turn.pieces.append(event.text)
             yield from self._opt_in("token", ResponsePiece(event.turn_id, event.text))
+            if "sentence" in self._policy.events:
+                yield from _sentences(turn, turn.sentences.push(event.text))
         if event.finish_reason is not None:
             yield from self._answer(now, cancelled=event.finish_reason == "cancelled")
             yield from self._advance(now)
@@ -237,7 +275,7 @@ class Session:
             if turn.stage is Stage.HEARD and turn.text:
                 turn.stage = Stage.REPLYING
                 turn.deadline = now + self._policy.llm_timeout_s
-                yield Generate(self._request(turn))
+                yield Generate(self._request(turn.turn_id, turn.text))
                 return
             if turn.stage is Stage.HEARD:
                 turn.fail("no_speech", _no_speech(turn.undecodable))
@@ -245,15 +283,18 @@ class Session:
                 return
             yield from self._answer(now)
 
-    def _request(self, turn: Turn) -> GenerateRequest:
-        messages = self.conversation.prompt(self._policy.system, turn.text)
-        return GenerateRequest(self.key, turn.turn_id, messages, self._policy.max_tokens)
+    def _request(self, turn_id: int, text: str) -> GenerateRequest:
+        messages = self.conversation.prompt(self._policy.system, text)
+        policy = self._policy
+        return GenerateRequest(self.key, turn_id, messages, policy.max_tokens, policy.sampling)
 
     def _answer(self, now: float, cancelled: bool = False) -> Iterator[Effect]:
         """Answer the oldest turn with all that it has come to."""
         turn = self._turns.popleft()
         if turn.text:
             self.conversation.add(turn.text, turn.response)
+        if rest := turn.sentences.rest():
+            yield from _sentences(turn, [rest])
         opted_in = bool(self._policy.events)
         number = turn.turn_id if opted_in else None
         yield Observe("segment_to_answer", now - turn.ended_at)
@@ -275,6 +316,12 @@ class Session:
 
     def _opt_in(self, event: str, message: ServerMessage) -> list[Effect]:
         return [Send(message)] if event in self._policy.events else []
+
+
+def _sentences(turn: Turn, texts: Iterable[str]) -> Iterator[Effect]:
+    for text in texts:
+        yield Send(ResponseSentence(turn.turn_id, turn.sentence_count, text))
+        turn.sentence_count += 1
 
 
 def _no_speech(undecodable: str | None) -> str:

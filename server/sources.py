@@ -18,9 +18,10 @@ from server.config import Settings, allowed
 
 ENV_PREFIX = "ANTIPHON_"
 ENV_CONFIG = "ANTIPHON_CONFIG"
-# The last three are the tests' own.
+# The first two are read elsewhere, the last three are the tests' own.
 _ENV_NOT_SETTINGS = {
     ENV_CONFIG,
+    "ANTIPHON_LLM_KEY",
     "ANTIPHON_SPEECH",
     "ANTIPHON_CHROMIUM",
     "ANTIPHON_ARTIFACTS",
@@ -109,6 +110,8 @@ def _explain(
     error: ValidationError, values: Mapping[str, Any], origin: Mapping[str, str]
 ) -> Iterable[str]:
     for detail in error.errors(include_url=False, include_context=False):
+        if detail["type"] == "default_factory_not_called":
+            continue  # only a consequence of another error
         message = detail["msg"].removeprefix("Value error, ")
         if not detail["loc"]:
             yield message

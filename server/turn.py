@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from server.sentences import Sentences
+
 
 class Stage(Enum):
     """How far a turn has come. ``HEARD`` and ``FAILED`` wait for the turns before them."""
@@ -30,6 +32,8 @@ class Turn:
     error: str | None = None
     heard_at: float | None = None
     first_token_at: float | None = None
+    sentences: Sentences = field(default_factory=Sentences)
+    sentence_count: int = 0
 
     @property
     def response(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.llm.load import KEY_VARIABLE
 from engine.models import DEFAULTS, registry
 from server import messages
 from server.cli import main
@@ -21,7 +22,7 @@ from server.sources import ENV_CONFIG, load, variable
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/ARCHITECTURE.md")
 SOURCES = ("engine", "server", "kernels")
-VARIABLES = {ENV_CONFIG, "ANTIPHON_SPEECH", *map(variable, Settings.model_fields)}
+VARIABLES = {ENV_CONFIG, KEY_VARIABLE, "ANTIPHON_SPEECH", *map(variable, Settings.model_fields)}
 # Names of the user's own, of the speech corpus and of pip's, which the sources need not hold.
 NOT_OURS = {"manifest.jsonl", "PIP_EXTRA_INDEX_URL", "MediaRecorder"}
 
@@ -191,7 +192,7 @@ def test_every_path_on_the_server_is_served(page: str) -> None:
 
 def test_the_exchange_is_the_protocol_s() -> None:
     (client,), (server,) = blocks("README.md", "json client"), blocks("README.md", "json server")
-    limits = MessageLimits(max_prompt_chars=0, max_system_chars=0, max_tokens=1)
+    limits = MessageLimits(0, 0, 1, 0, 0, 0)
     assert len([parse(line, limits) for line in client.splitlines()]) == 3
     known = {getattr(kind, "type", None) for kind in vars(messages).values()}
     assert {json.loads(line)["type"] for line in server.splitlines()} <= known

@@ -25,6 +25,11 @@ class LlmBackend(Protocol):
         ...
 
     @property
+    def problem(self) -> str | None:
+        """Why it cannot answer now, for people; None if it can. May pass. Suits any thread."""
+        ...
+
+    @property
     def busy(self) -> bool:
         """True if ``step`` should be called again at once, without waiting for ``wake``."""
         ...

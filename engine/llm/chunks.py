@@ -1,12 +1,28 @@
-"""One JSON chunk of a streamed chat completion (OpenAI's format, as llama.cpp speaks it)."""
+"""One JSON chunk of a streamed chat completion: OpenAI's format, as many servers speak it."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length"]
+
+# How servers that name no number of tokens by itself say that a prompt is too long.
+_OVERFLOWS = (
+    # OpenAI, vLLM; the whole request stands first where the server tells the parts.
+    re.compile(
+        r"maximum context length is (?P<context>\d+) tokens.*?"
+        r"(?:requested|resulted in)(?: over)? (?P<whole>\d+) tokens"
+        r"(?: \((?P<prompt>\d+) in the messages)?",
+        re.DOTALL,
+    ),
+    # SGLang
+    re.compile(r"input \((?P<whole>\d+) tokens\).*context length \((?P<context>\d+) tokens\)"),
+    # TabbyAPI
+    re.compile(r"length (?P<whole>\d+) \+ \d+ is greater than max_seq_len (?P<context>\d+)"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +32,13 @@ class ChunkError:
     message: str
     prompt_tokens: int | None = None
     context_tokens: int | None = None
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Tokens of the prompt and of the context that it did not fit."""
+        assert self.prompt_tokens is not None
+        assert self.context_tokens is not None
+        return self.prompt_tokens, self.context_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +59,39 @@ class Chunk:
 
 
 def parse(raw: str) -> Chunk:
-    """Read one chunk. Raises ``ValueError`` if it is not JSON."""
+    """Read one chunk, or the body of an error. Raises ``ValueError`` if it is neither."""
     chunk = json.loads(raw)
-    if "error" in chunk:
-        return Chunk(error=_error(chunk["error"]))
-    choices = chunk.get("choices") or [{}]
-    reason = choices[0].get("finish_reason")
-    return Chunk(
-        text=choices[0].get("delta", {}).get("content") or "",
-        finish_reason=None if reason is None else "length" if reason == "length" else "stop",
-        usage=_usage(chunk.get("timings")),
-    )
+    try:
+        if "error" in chunk or chunk.get("object") == "error":
+            return Chunk(error=_error(chunk.get("error", chunk)))
+        choices = chunk.get("choices") or [{}]
+        reason = choices[0].get("finish_reason")
+        return Chunk(
+            text=str((choices[0].get("delta") or {}).get("content") or ""),
+            finish_reason=None if reason is None else "length" if reason == "length" else "stop",
+            usage=_usage(chunk),
+        )
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ValueError(f"not a chunk of a chat completion: {raw[:100]}") from error
 
 
-def _error(error: dict[str, Any]) -> ChunkError:
+def _error(error: dict[str, Any] | str) -> ChunkError:
+    if isinstance(error, str):
+        return ChunkError(error)
     message = str(error.get("message", error))
-    if error.get("type") != "exceed_context_size_error":
-        return ChunkError(message)
-    return ChunkError(message, error.get("n_prompt_tokens"), error.get("n_ctx"))
+    if error.get("type") == "exceed_context_size_error":  # llama.cpp
+        return ChunkError(message, error.get("n_prompt_tokens"), error.get("n_ctx"))
+    for pattern in _OVERFLOWS:
+        if found := pattern.search(message):
+            prompt = found.groupdict().get("prompt") or found["whole"]
+            return ChunkError(message, int(prompt), int(found["context"]))
+    return ChunkError(message)
 
 
-def _usage(timings: dict[str, Any] | None) -> Usage | None:
-    if timings is None:
-        return None
-    return Usage(timings["cache_n"], timings["prompt_n"], timings["predicted_n"])
+def _usage(chunk: dict[str, Any]) -> Usage | None:
+    if timings := chunk.get("timings"):
+        return Usage(timings["cache_n"], timings["prompt_n"], timings["predicted_n"])
+    if usage := chunk.get("usage"):
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+        return Usage(cached, usage["prompt_tokens"] - cached, usage["completion_tokens"])
+    return None

@@ -38,6 +38,10 @@ class Echo:
         return self._slots - len(self._replies)
 
     @property
+    def problem(self) -> str | None:
+        return None
+
+    @property
     def busy(self) -> bool:
         return bool(self._replies or self._cancelled)
 

@@ -1,5 +1,9 @@
 """Which request for a reply runs when, and how each comes to exactly one ending.
 
+Early jobs are requests that nobody has made yet: they run where there is nothing else to do, and
+their events are held. If the very same request comes, they become its job, and what they hold is
+told; if another comes, or none, they are dropped and nobody has seen them.
+
 No thread and no lock: the lane calls ``turn`` with what its inbox holds.
 """
 
@@ -7,32 +11,50 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from engine.errors import DeadlineExceeded, LlmFailed
 from engine.llm.backend import LlmBackend
-from engine.metrics import BATCH_SIZE, QUEUE_DEPTH, STAGE_SECONDS
+from engine.metrics import BATCH_SIZE, EARLY_PIECES, EARLY_REPLIES, QUEUE_DEPTH, STAGE_SECONDS
 from engine.types import Cancel, CloseSlot, Failure, GenerateRequest, LlmEvent, ResponseDelta
 
 JobId = tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Early:
+    """This request may come soon."""
+
+    request: GenerateRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """It will not come."""
+
+    key: int
+    turn_id: int
+
+
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request and how far it is. ``answered``: its ending has been told."""
+    """A request and how far it is. ``answered``: its ending has been told, or never will be."""
 
     request: GenerateRequest
     submitted_at: float
     spoke: bool = False
     answered: bool = False
+    early: bool = False
+    begun: bool = False
+    held: list[LlmEvent] = field(default_factory=list)
 
     @property
     def id(self) -> JobId:
         return self.request.key, self.request.turn_id
 
 
-Command = Job | Cancel | CloseSlot
+Command = Job | Early | Withdraw | Cancel | CloseSlot
 
 
 class LlmJobs:
@@ -45,6 +67,7 @@ class LlmJobs:
         self._commands: deque[Command] = deque()
         self._waiting: dict[JobId, Job] = {}
         self._running: dict[JobId, Job] = {}
+        self._early: dict[int, Job] = {}  # by session: its last one, unless dropped or asked for
         self._events: list[LlmEvent] = []
         self._ended: list[JobId] = []
 
@@ -85,30 +108,41 @@ class LlmJobs:
         """Every job ends here and now; for when the backend is not to be asked any more."""
         unseen = [command for command in self._commands if isinstance(command, Job)]
         for job in [*self._running.values(), *self._waiting.values(), *unseen]:
-            self._answer(job, Failure(*job.id, LlmFailed.code, message))
+            if not job.early:
+                self._answer(job, Failure(*job.id, LlmFailed.code, message))
         self._commands.clear()
         self._waiting.clear()
         self._running.clear()
+        self._early.clear()
         events, self._events = self._events, []
         return events
 
     # ---- commands --------------------------------------------------------------------------
 
     def _obey(self, command: Command) -> None:
-        if isinstance(command, Job):
-            self._waiting[command.id] = command
-        elif isinstance(command, Cancel):
-            self._cancel((command.key, command.turn_id))
-        else:
-            self._forget(command.key)
+        match command:
+            case Job():
+                if not self._take_over(command):
+                    self._waiting[command.id] = command
+            case Early(request):
+                self._drop_early(request.key)
+                self._early[request.key] = Job(request, self._clock(), early=True)
+            case Withdraw(key, turn_id):
+                self._drop_early(key, turn_id)
+            case Cancel(key, turn_id):
+                self._drop_early(key, turn_id)
+                self._cancel((key, turn_id))
+            case CloseSlot(key):
+                self._drop_early(key)
+                self._forget(key)
 
     def _cancel(self, job_id: JobId) -> None:
-        if job_id in self._running:
-            self._backend.cancel(*job_id)
-        elif job_id in self._waiting:
+        if job_id in self._waiting:
             job = self._waiting.pop(job_id)
             self._answer(job, ResponseDelta(*job_id, "", "cancelled"))
             self._ended.append(job_id)
+        elif job_id in self._running:
+            self._backend.cancel(*job_id)
 
     def _forget(self, key: int) -> None:
         """Nobody listens any more: what waits is dropped in silence."""
@@ -118,6 +152,36 @@ class LlmJobs:
         for job_id in [job_id for job_id in self._running if job_id[0] == key]:
             self._backend.cancel(*job_id)
         self._backend.forget(key)
+
+    # ---- early jobs ------------------------------------------------------------------------
+
+    def _take_over(self, job: Job) -> bool:
+        """Let the session's early job be ``job``, if it is for the same request."""
+        early = self._early.get(job.request.key)
+        if early is None or early.request != job.request or not early.begun or _failed(early):
+            self._drop_early(job.request.key)
+            return False
+        del self._early[job.request.key]
+        self._note(early, "hit")
+        early.early, early.submitted_at = False, job.submitted_at
+        held, early.held = early.held, []
+        for event in held:
+            self._tell(early, event)
+        return True
+
+    def _drop_early(self, key: int, turn_id: int | None = None) -> None:
+        job = self._early.get(key)
+        if job is None or turn_id not in (None, job.request.turn_id):
+            return
+        del self._early[key]
+        self._note(job, "miss" if job.begun else "busy")
+        job.answered = True
+        if self._running.get(job.id) is job:
+            self._backend.cancel(*job.id)
+
+    def _note(self, job: Job, outcome: str) -> None:
+        EARLY_REPLIES.labels(outcome).inc()
+        EARLY_PIECES.labels(outcome).inc(len(job.held))
 
     # ---- time ------------------------------------------------------------------------------
 
@@ -137,6 +201,9 @@ class LlmJobs:
     def _expire(self) -> None:
         message = f"the reply took longer than {self._timeout_s:g} s"
         for job in self._overdue():
+            if job.early:
+                self._drop_early(job.request.key)
+                continue
             self._answer(job, Failure(*job.id, DeadlineExceeded.code, message))
             if job.id in self._running:
                 self._backend.cancel(*job.id)  # it holds its slot until the backend lets go
@@ -147,21 +214,39 @@ class LlmJobs:
 
     def _start(self) -> None:
         free = self._backend.free
-        if not free or not self._waiting:
-            return
         sessions = {key for key, _ in self._running}
         for job in list(self._waiting.values()):
             if free and job.request.key not in sessions:
                 sessions.add(job.request.key)
+                del self._waiting[job.id]
                 free -= self._begin(job)
+        if any(job.request.key not in sessions for job in self._waiting.values()):
+            self._make_room()
+        else:
+            self._start_early(sessions)
+
+    def _make_room(self) -> None:
+        """Requests wait for a slot: the youngest early job gives up its own."""
+        for job in reversed(self._early.values()):
+            if job.id in self._running:
+                self._drop_early(job.request.key)
+                return
+
+    def _start_early(self, sessions: set[int]) -> None:
+        """Only while less than half of the slots are in use: then it slows down nobody much."""
+        for job in list(self._early.values()):
+            slots = self._backend.free + len(self._running)
+            if not self._backend.free or 2 * len(self._running) >= slots:
+                return
+            if not job.begun and job.request.key not in sessions:
+                self._begin(job)
 
     def _begin(self, job: Job) -> bool:
-        del self._waiting[job.id]
+        job.begun = True
         try:
             self._backend.submit(job.request)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this job's alone
-            self._answer(job, Failure(*job.id, LlmFailed.code, f"the reply failed: {error}"))
-            self._ended.append(job.id)
+            self._tell(job, Failure(*job.id, LlmFailed.code, f"the reply failed: {error}"))
             return False
         self._running[job.id] = job
         return True
@@ -173,11 +258,19 @@ class LlmJobs:
             job = self._running.get((event.key, event.turn_id))
             if job is None:
                 continue  # ended before: whatever a backend does, a turn ends once
-            if isinstance(event, ResponseDelta) and event.finish_reason is None:
-                self._speak(job, event)
-                continue
+            if _is_ending(event):
+                del self._running[job.id]
+            self._tell(job, event)
+
+    def _tell(self, job: Job, event: LlmEvent) -> None:
+        """Pass an event on, or hold it while nobody has asked for the job."""
+        if job.early:
+            if not job.answered:
+                job.held.append(event)
+        elif isinstance(event, ResponseDelta) and event.finish_reason is None:
+            self._speak(job, event)
+        else:
             self._answer(job, event)
-            del self._running[job.id]
             self._ended.append(job.id)
 
     def _speak(self, job: Job, event: ResponseDelta) -> None:
@@ -197,3 +290,11 @@ class LlmJobs:
 
     def _observe(self, stage: str, job: Job) -> None:
         STAGE_SECONDS.labels(stage).observe(self._clock() - job.submitted_at)
+
+
+def _is_ending(event: LlmEvent) -> bool:
+    return isinstance(event, Failure) or event.finish_reason is not None
+
+
+def _failed(job: Job) -> bool:
+    return bool(job.held) and isinstance(job.held[-1], Failure)

@@ -21,10 +21,10 @@ import xllamacpp
 from engine.config import EngineSettings
 from engine.errors import LlmFailed, ModelError
 from engine.llm.backend import Wake
-from engine.llm.chunks import Chunk, ChunkError, parse
-from engine.llm.prompt import Messages, fit, shrink
+from engine.llm.chunks import ChunkError, parse
+from engine.llm.prompt import Messages, fit, shrink, too_long
 from engine.llm.slots import Slots
-from engine.metrics import LLM_TOKENS
+from engine.llm.usage import count
 from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta
 
 # A prompt is computed in pieces of this many tokens: between them other replies advance and a
@@ -34,6 +34,9 @@ _PROMPT_CHUNK_TOKENS = 128
 # Where turns have left the front of a prompt, later ones this long are moved in the cache instead
 # of computed again. They were computed in sight of what left, so only for the session itself.
 _REUSE_TOKENS = 32
+
+# llama.cpp's LLAMA_DEFAULT_SEED: it takes one of its own.
+_ANY_SEED = 0xFFFFFFFF
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +78,10 @@ class LlamaCpp:
     @property
     def busy(self) -> bool:
         return False
+
+    @property
+    def problem(self) -> str | None:
+        return None
 
     def submit(self, request: GenerateRequest) -> None:
         run = _Run(request, *self._slots.take(request.key))
@@ -136,12 +143,12 @@ class LlamaCpp:
             self._attempt(run, messages)
             if run.overflow is None:
                 return
-            tokens, context = _sizes(run.overflow)
+            tokens, context = run.overflow.sizes
             messages = shrink(messages, tokens, context - min(reply, context // 2))
 
     def _attempt(self, run: _Run, messages: Messages) -> None:
         self._server.handle_chat_completions(
-            _body(run, messages, self._settings.llm_temperature),
+            _body(run, messages),
             lambda raw: self._hear(run, raw),
         )
 
@@ -154,7 +161,8 @@ class LlamaCpp:
             self._fail(run, chunk.error.message)
         elif chunk.text or chunk.finish_reason:
             self._tell(run, ResponseDelta(*run.id, chunk.text, chunk.finish_reason))
-        _count(chunk)
+        if chunk.usage is not None:
+            count(chunk.usage)
         return run.cancelled
 
     def _served(self, run: _Run, done: Future[None]) -> None:
@@ -163,12 +171,7 @@ class LlamaCpp:
         if error is not None:
             self._fail(run, str(error))
         elif run.overflow is not None:
-            tokens, context = _sizes(run.overflow)
-            self._fail(
-                run,
-                f"what was said is too long for the model: {tokens} tokens with the system "
-                f"prompt, and its context holds {context}",
-            )
+            self._fail(run, too_long(*run.overflow.sizes))
         else:
             self._fail(run, "the model stopped without ending its reply")
 
@@ -204,12 +207,16 @@ def _params(settings: EngineSettings, model: Path) -> Any:
     return params
 
 
-def _body(run: _Run, messages: Messages, temperature: float) -> str:
+def _body(run: _Run, messages: Messages) -> str:
+    sampling = run.request.sampling
     return json.dumps(
         {
             "messages": [{"role": m.role, "content": m.content} for m in messages],
             "max_tokens": run.request.max_tokens,
-            "temperature": temperature,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "stop": sampling.stop,
+            "seed": _ANY_SEED if sampling.seed is None else sampling.seed,
             "id_slot": run.slot,
             "cache_prompt": True,
             "n_cache_reuse": _REUSE_TOKENS if run.returning else 0,
@@ -218,16 +225,3 @@ def _body(run: _Run, messages: Messages, temperature: float) -> str:
             "return_progress": True,
         }
     )
-
-
-def _sizes(overflow: ChunkError) -> tuple[int, int]:
-    assert overflow.prompt_tokens is not None
-    assert overflow.context_tokens is not None
-    return overflow.prompt_tokens, overflow.context_tokens
-
-
-def _count(chunk: Chunk) -> None:
-    if chunk.usage is not None:
-        LLM_TOKENS.labels("cached").inc(chunk.usage.cached)
-        LLM_TOKENS.labels("prompt").inc(chunk.usage.computed)
-        LLM_TOKENS.labels("generated").inc(chunk.usage.generated)

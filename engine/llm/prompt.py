@@ -64,6 +64,14 @@ def shrink(messages: Messages, prompt_tokens: int, budget_tokens: int) -> Messag
     return _join(system, turns[1:]) if len(turns) > 1 else None
 
 
+def too_long(prompt_tokens: int, context_tokens: int) -> str:
+    """For people, when not even the last turn fits."""
+    return (
+        f"what was said is too long for the model: {prompt_tokens} tokens with the system "
+        f"prompt, and its context holds {context_tokens}"
+    )
+
+
 def split_turns(messages: Sequence[Message]) -> tuple[Messages, list[Messages]]:
     """The system messages at the front, and the turns: each begins where the user speaks."""
     start = 0

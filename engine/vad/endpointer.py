@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.config import EngineSettings
+from engine.types import SAMPLE_RATE
+
 FRAME_SAMPLES = 512
 
 
@@ -26,6 +29,17 @@ class EndpointerConfig:
     min_speech_samples: int = 3_072
     min_silence_samples: int = 8_000
     padding_samples: int = 4_800
+
+    @classmethod
+    def of(cls, settings: EngineSettings) -> EndpointerConfig:
+        per_ms = SAMPLE_RATE // 1000
+        return cls(
+            threshold=settings.vad_threshold,
+            exit_threshold=max(settings.vad_threshold - 0.15, settings.vad_threshold / 2),
+            min_speech_samples=settings.vad_min_speech_ms * per_ms,
+            min_silence_samples=settings.vad_min_silence_ms * per_ms,
+            padding_samples=settings.vad_padding_ms * per_ms,
+        )
 
     def __post_init__(self) -> None:
         assert 0 < self.exit_threshold <= self.threshold < 1

@@ -16,6 +16,7 @@ from engine.errors import AsrFailed
 from engine.slot import End, Slot, Work
 from engine.types import (
     SAMPLE_RATE,
+    Assumed,
     Event,
     Failure,
     SegmentEnded,
@@ -388,6 +389,62 @@ def test_what_whisper_leaves_out_of_a_long_window_is_decoded_by_itself() -> None
     assert bench.finals() == ["one two"]
 
 
+def assumed(bench: Bench) -> list[str]:
+    return [event.text for event in bench.events if isinstance(event, Assumed)]
+
+
+def test_in_a_pause_the_transcript_is_told_before_the_end() -> None:
+    bench = Bench()
+    bench.say(2)
+    bench.pause(0.3)
+    assert assumed(bench) == []
+    bench.answer(3)
+    bench.pause(2)
+    assert assumed(bench) == ["three"]
+    bench.end()
+    assert assumed(bench) == bench.finals() == ["three"]
+
+
+def test_what_was_assumed_is_taken_back_when_speech_goes_on() -> None:
+    bench = Bench()
+    bench.say(2)
+    bench.pause(0.3)
+    bench.answer(3)
+    bench.say(1)
+    assert assumed(bench) == ["three", ""]
+    bench.pause(0.3)
+    bench.answer(3, 4)
+    bench.end()
+    assert assumed(bench) == ["three", "", "three four"]
+    assert bench.finals() == ["three four"]
+
+
+def test_with_server_endpointing_nothing_is_taken_back_at_the_end() -> None:
+    bench = Bench(endpointing="server")
+    for word in (1, 2):
+        bench.say(1)
+        bench.pause(0.3)
+        bench.answer(word)
+        bench.pause(1)
+    assert assumed(bench) == bench.finals() == ["one", "two"]
+    turns = [event.turn_id for event in bench.events if isinstance(event, Assumed)]
+    assert turns == [0, 1]
+
+
+def test_a_doubtful_or_outdated_guess_is_not_assumed() -> None:
+    bench = Bench()
+    bench.say(2)
+    bench.pause(0.3)
+    bench.answer(3, verdict=Verdict.RETRY)
+    bench.say(1)
+    bench.pause(0.25)
+    late = bench.jobs.pop()
+    bench.say(0.2)
+    bench.jobs.insert(0, late)
+    bench.answer(3)
+    assert assumed(bench) == []
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["say", "pause", "end", "answer", "retry", "error", "cancel"]),
@@ -440,6 +497,9 @@ def test_every_turn_ends_once_in_order(
         bench.answer(1)
         bench._pump(0.9)
     assert endings() == [turn for turn in range(ended) if turn not in cancelled]
+    standing = {e.turn_id: e.text for e in bench.events if isinstance(e, Assumed)}
+    for final in [e for e in bench.events if isinstance(e, Transcript) and e.is_final]:
+        assert standing.get(final.turn_id, "") in ("", final.text)
     for before, after in zip(bench.partials(), bench.partials()[1:], strict=False):
         if before.turn_id == after.turn_id:
             assert after.text.startswith(before.text[: before.stable_chars])

@@ -27,6 +27,7 @@ class FakeLlm:
 
     name = "fake"
     busy = False
+    problem: str | None = None
 
     def __init__(self, slots: int = 2) -> None:
         self.slots = slots

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llm_fakes import FakeLlm, is_ending, request
 
-from engine.llm.jobs import Command, Job, LlmJobs
+from engine.llm.jobs import Command, Early, Job, LlmJobs, Withdraw
 from engine.types import Cancel, CloseSlot, Failure, LlmEvent, ResponseDelta
 
 
@@ -152,6 +152,9 @@ steps = st.one_of(
     st.tuples(st.just("submit"), ids),
     st.tuples(st.just("cancel"), ids),
     st.tuples(st.just("refuse"), ids),
+    st.tuples(st.just("early"), ids),
+    st.tuples(st.just("early, otherwise"), ids),
+    st.tuples(st.just("withdraw"), ids),
     st.tuples(st.just("say"), st.integers(0, 7)),
     st.tuples(st.just("end"), st.integers(0, 7)),
     st.tuples(st.just("fail"), st.integers(0, 7)),
@@ -166,11 +169,14 @@ class Story:
     def __init__(self) -> None:
         self.desk = Desk(slots=2)
         self.submitted: list[tuple[int, int]] = []
+        self.begun: list[tuple[int, int]] = []  # after they were asked for
         self.heard: dict[tuple[int, int], list[LlmEvent]] = {}
 
     def run(self, *commands: Command) -> None:
+        before = len(self.desk.llm.begun)
         for event in self.desk.turn(*commands):
             self.heard.setdefault((event.key, event.turn_id), []).append(event)
+        self.begun += [asked for asked in self.desk.llm.begun[before:] if asked in self.submitted]
 
     def step(self, what: str, which) -> None:
         running = self.desk.llm.running
@@ -182,6 +188,10 @@ class Story:
             self.desk.llm.refuse = ValueError("no")
             self.run(self.desk.job(*which))
             self.desk.llm.refuse = None
+        elif what.startswith("early") and which not in self.submitted:
+            self.run(Early(request(*which, text="hello" if what == "early" else "bye")))
+        elif what == "withdraw":
+            self.run(Withdraw(*which))
         elif what == "cancel":
             self.run(Cancel(*which))
         elif what == "later":
@@ -208,15 +218,16 @@ def test_every_request_ends_exactly_once_and_says_nothing_after(history) -> None
     story = Story()
     for what, which in history:
         story.step(what, which)
+        assert len(story.desk.llm.running) <= story.desk.llm.slots
     story.desk.clock.now += 100
     while not story.desk.jobs.idle:
         story.run()
     for asked in story.submitted:
         events = story.heard[asked]
         assert [is_ending(event) for event in events] == [False] * (len(events) - 1) + [True]
-    assert Counter(story.heard.keys()) == Counter(story.submitted)
+    assert Counter(story.heard.keys()) == Counter(story.submitted)  # early ones are not heard
     assert Counter(story.desk.jobs.take_ended()) == Counter(story.submitted)
     for key in range(5):
-        begun = [turn_id for k, turn_id in story.desk.llm.begun if k == key]
+        begun = [turn_id for k, turn_id in story.begun if k == key]
         asked_order = [turn_id for k, turn_id in story.submitted if k == key]
         assert begun == [turn_id for turn_id in asked_order if turn_id in begun]

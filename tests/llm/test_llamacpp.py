@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from engine.config import EngineSettings
 from engine.errors import ModelError
 from engine.llm.llamacpp import LlamaCpp
 from engine.llm.prompt import fit
-from engine.types import Failure, GenerateRequest, Message
+from engine.types import Failure, GenerateRequest, Message, Sampling
 
 pytestmark = pytest.mark.models
 
@@ -146,3 +147,24 @@ def test_a_file_that_is_no_model_is_an_error_that_names_it(tmp_path: Path) -> No
     file.write_bytes(b"GGUF" + bytes(100))
     with pytest.raises(ModelError, match=r"broken\.gguf"):
         LlamaCpp(EngineSettings(), file, lambda: None)
+
+
+def test_a_reply_ends_before_a_stop_and_does_not_hold_it(llamacpp: Talk) -> None:
+    question = "Count from one to ten."
+    (whole,) = llamacpp.ask(asked(llamacpp.new_key(), question))
+    stop = whole.text.split()[3]
+    sampling = Sampling(stop=(stop,))
+    (cut,) = llamacpp.ask(replace(asked(llamacpp.new_key(), question), sampling=sampling))
+    assert cut.reason == "stop"
+    assert cut.text == whole.text[: whole.text.index(stop)]
+
+
+def test_a_seed_repeats_a_reply_that_is_otherwise_new_each_time(llamacpp: Talk) -> None:
+    def say(seed: int | None) -> str:
+        sampling = Sampling(temperature=2.0, seed=seed)
+        told = asked(llamacpp.new_key(), "Tell me a story.", max_tokens=16)
+        (reply,) = llamacpp.ask(replace(told, sampling=sampling))
+        return reply.text
+
+    assert len({say(3) for _ in range(3)}) == 1
+    assert len({say(None) for _ in range(4)}) > 1

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from llm_fakes import PATIENCE_S, FakeLlm, is_ending, request
@@ -30,9 +30,12 @@ class Ear:
             self.batches += 1
             self._changed.notify_all()
 
-    def wait_for_endings(self, count: int) -> list[Event]:
+    def wait_for(self, heard: Callable[[list[Event]], bool]) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.endings()) >= count, PATIENCE_S)
+            assert self._changed.wait_for(lambda: heard(self.events), PATIENCE_S)
+
+    def wait_for_endings(self, count: int) -> list[Event]:
+        self.wait_for(lambda _: len(self.endings()) >= count)
         return self.endings()
 
     def endings(self) -> list[Event]:

@@ -59,6 +59,8 @@ class FakeEngine:
         self._turns: dict[int, int] = {}
         self.options: dict[int, SessionOptions] = {}
         self.requests: list[GenerateRequest] = []
+        self.anticipated: list[GenerateRequest] = []
+        self.withdrawn: list[tuple[int, int]] = []
         self.cancelled: list[tuple[int, int]] = []
         self.fed: dict[int, int] = {}
         self.ready = False
@@ -140,6 +142,12 @@ class FakeEngine:
         for piece in pieces:
             self.emit(ResponseDelta(key, turn_id, piece))
         self.emit(ResponseDelta(key, turn_id, last, finish_reason="stop"))
+
+    def anticipate(self, request: GenerateRequest) -> None:
+        self.anticipated.append(request)
+
+    def withdraw(self, key: int, turn_id: int) -> None:
+        self.withdrawn.append((key, turn_id))
 
     def cancel(self, key: int, turn_id: int) -> None:
         self.cancelled.append((key, turn_id))

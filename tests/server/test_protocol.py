@@ -10,13 +10,21 @@ from server.languages import LANGUAGES
 from server.messages import ChatbotResponse, SessionRequest
 from server.protocol import MessageLimits, ProtocolError, encode, parse
 
-LIMITS = MessageLimits(max_prompt_chars=20, max_system_chars=30, max_tokens=64)
+LIMITS = MessageLimits(
+    max_prompt_chars=20,
+    max_system_chars=30,
+    max_tokens=64,
+    max_temperature=1.5,
+    max_stops=2,
+    max_stop_chars=5,
+)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
 FIELDS = ["session_id", "events", "language", "prompt", "system", "endpointing", "audio"]
+REPLY_FIELDS = ["max_tokens", "temperature", "top_p", "stop", "seed", "barge_in"]
 
 
 def session(**fields: object) -> SessionRequest:
@@ -34,6 +42,11 @@ def test_every_option_is_understood() -> None:
         endpointing="server",
         audio={"format": "pcm_f32le", "sample_rate": 48_000},
         max_tokens=12,
+        temperature=0.5,
+        top_p=1,
+        stop=["\n", "User:"],
+        seed=0,
+        barge_in=True,
     ) == SessionRequest(
         session_id="s",
         events=frozenset({"vad", "partial", "transcript", "token", "timings"}),
@@ -44,20 +57,29 @@ def test_every_option_is_understood() -> None:
         audio_format="pcm_f32le",
         sample_rate=48_000,
         max_tokens=12,
+        temperature=0.5,
+        top_p=1.0,
+        stop=("\n", "User:"),
+        seed=0,
+        barge_in=True,
     )
 
 
 def test_null_is_the_default_and_auto_is_no_language() -> None:
-    names = [*FIELDS[1:], "max_tokens"]
+    names = [*FIELDS[1:], *REPLY_FIELDS]
     assert session(**dict.fromkeys(names)) == session() == session(language="auto")
 
 
 def test_what_is_unknown_is_ignored_with_a_warning() -> None:
-    request = session(events=["vad", "smell"], colour="red", audio={"bits": 16}, max_tokens=999)
+    request = session(
+        events=["vad", "smell"], colour="red", audio={"bits": 16}, max_tokens=999, temperature=2
+    )
     assert (request.events, request.max_tokens) == (frozenset({"vad"}), 64)
+    assert request.temperature == 1.5
     assert request.warnings == (
         'unknown event "smell"',
         '"max_tokens" was lowered to this server\'s 64',
+        '"temperature" was lowered to this server\'s 1.5',
         'unknown field "colour" in session',
         'unknown field "bits" in session.audio',
     )
@@ -86,6 +108,23 @@ def test_what_is_unknown_is_ignored_with_a_warning() -> None:
         ("max_tokens", 0),
         ("max_tokens", True),
         ("max_tokens", 1.5),
+        ("temperature", -0.1),
+        ("temperature", 2.1),
+        ("temperature", "hot"),
+        ("temperature", True),
+        ("top_p", 0),
+        ("top_p", 1.01),
+        ("stop", "."),
+        ("stop", [1]),
+        ("stop", [""]),
+        ("stop", ["."] * 3),
+        ("stop", ["x" * 6]),
+        ("stop", ["\ud800"]),
+        ("barge_in", 1),
+        ("barge_in", "yes"),
+        ("seed", -1),
+        ("seed", 0.5),
+        ("seed", 1 << 32),
     ],
 )
 def test_wrong_types_and_values_are_errors_that_name_the_field(field: str, value: object) -> None:
@@ -98,7 +137,7 @@ def test_wrong_types_and_values_are_errors_that_name_the_field(field: str, value
 
 @given(
     st.sampled_from(["session", "audio_chunk", "segment_end", "cancel", "other"]),
-    st.dictionaries(st.sampled_from([*FIELDS, "data", "max_tokens"]), json_values),
+    st.dictionaries(st.sampled_from([*FIELDS, *REPLY_FIELDS, "data"]), json_values),
 )
 def test_any_json_is_a_message_or_a_protocol_error(kind: str, body: dict[str, object]) -> None:
     code = None

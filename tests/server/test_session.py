@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from engine.types import (
+    Assumed,
     Failure,
     ResponseDelta,
+    Sampling,
     SegmentEnded,
     SpeechStarted,
     Transcript,
@@ -18,21 +22,36 @@ from server.messages import (
     ChatbotResponse,
     PartialTranscription,
     ResponsePiece,
+    ResponseSentence,
     SegmentProcessed,
     Transcription,
 )
 from server.protocol import EVENTS
-from server.session import Effect, EndSegment, Generate, Send, Session, SessionPolicy
+from server.session import (
+    Anticipate,
+    CancelTurn,
+    Effect,
+    EndSegment,
+    Generate,
+    Send,
+    Session,
+    SessionPolicy,
+    Withdraw,
+)
 
-POLICY = SessionPolicy("llm", "system", 10, segment_timeout_s=5, llm_timeout_s=5, events=EVENTS)
+POLICY = SessionPolicy(
+    "llm", "system", 10, Sampling(), segment_timeout_s=5, llm_timeout_s=5, events=EVENTS
+)
 turn_ids = st.integers(0, 12)
 finish_reasons = st.sampled_from([None, None, "stop", "length", "cancelled"])
 
 
 class SessionMachine(RuleBasedStateMachine):
+    policy = POLICY
+
     def __init__(self) -> None:
         super().__init__()
-        self.session = Session(0, POLICY, Conversation(max_turns=4))
+        self.session = Session(0, self.policy, Conversation(max_turns=4))
         self.now = 0.0
         self.ended = 0
         self.sent: list[object] = []
@@ -70,7 +89,7 @@ class SessionMachine(RuleBasedStateMachine):
         event = Transcript(0, turn_id, text, len(text), is_final)
         self.take(self.session.event(event, self.now))
 
-    @rule(turn_id=turn_ids, text=st.sampled_from(["", "a", "b"]), reason=finish_reasons)
+    @rule(turn_id=turn_ids, text=st.sampled_from(["", "a", "b. ", "C"]), reason=finish_reasons)
     def delta(self, turn_id: int, text: str, reason: None) -> None:
         self.take(self.session.event(ResponseDelta(0, turn_id, text, reason), self.now))
 
@@ -82,6 +101,15 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(turn_id=turn_ids)
     def refused(self, turn_id: int) -> None:
         self.take(self.session.generate_refused(turn_id, "overloaded", "Full.", self.now))
+
+    @rule(turn_id=turn_ids, text=st.sampled_from(["", "hello"]))
+    def assumed(self, turn_id: int, text: str) -> None:
+        effects = self.session.event(Assumed(0, turn_id, text), self.now)
+        assert not [effect for effect in effects if isinstance(effect, Send)]
+        for effect in effects:
+            assert self.session.pending == 0, "the prompt is not known yet"
+            assert turn_id == self.ended
+            assert isinstance(effect, Anticipate if text else Withdraw)
 
     @rule(turn_id=turn_ids)
     def speech(self, turn_id: int) -> None:
@@ -111,16 +139,23 @@ class SessionMachine(RuleBasedStateMachine):
     @invariant()
     def pieces_make_the_response_and_nothing_follows_the_answer(self) -> None:
         pieces: dict[int, str] = {}
+        sentences: dict[int, list[str]] = {}
         answered = -1
         for message in self.sent:
             if isinstance(message, ResponsePiece):
                 pieces[message.turn] = pieces.get(message.turn, "") + message.text
+            if isinstance(message, ResponseSentence):
+                assert message.turn > answered
+                spoken = sentences.setdefault(message.turn, [])
+                assert message.index == len(spoken)
+                spoken.append(message.text)
             if isinstance(message, ResponsePiece | PartialTranscription | Transcription):
                 assert message.turn > answered
             if isinstance(message, ChatbotResponse):
                 assert message.turn is not None
                 answered = message.turn
                 assert message.response == pieces.get(answered, "")
+                assert message.response == "".join(sentences.get(answered, []))
                 assert (message.error is None) == (message.error_code is None)
                 assert message.error or message.cancelled or message.transcription
 
@@ -134,7 +169,57 @@ class SessionMachine(RuleBasedStateMachine):
         self.answers_come_in_pairs_and_in_order()
 
 
+class BargeInMachine(SessionMachine):
+    policy = replace(POLICY, barge_in=True)
+
+
+LIMITS = hypothesis_settings(max_examples=150, stateful_step_count=40, deadline=None, database=None)
 TestSession = SessionMachine.TestCase
-TestSession.settings = hypothesis_settings(
-    max_examples=150, stateful_step_count=40, deadline=None, database=None
-)
+TestSession.settings = LIMITS
+TestSessionWithBargeIn = BargeInMachine.TestCase
+TestSessionWithBargeIn.settings = hypothesis_settings(LIMITS, max_examples=50)
+
+
+def replying(policy: SessionPolicy = POLICY) -> Session:
+    session = Session(0, policy, Conversation(max_turns=4))
+    session.segment_end(0.0)
+    session.event(Transcript(0, 0, "hello", 5, is_final=True), 0.1)
+    session.event(ResponseDelta(0, 0, "Well, "), 0.2)
+    return session
+
+
+def test_the_request_that_was_anticipated_is_the_one_that_is_made() -> None:
+    session = replying()
+    session.event(ResponseDelta(0, 0, "yes.", "stop"), 0.3)
+    (anticipated,) = session.event(Assumed(0, 1, "and now?"), 1.0)
+    session.segment_end(1.3)
+    effects = session.event(Transcript(0, 1, "and now?", 8, is_final=True), 1.4)
+    (made,) = [effect for effect in effects if isinstance(effect, Generate)]
+    assert isinstance(anticipated, Anticipate)
+    assert anticipated.request == made.request
+    said = [message.content for message in made.request.messages]
+    assert said == ["system", "hello", "Well, yes.", "and now?"]
+
+
+def test_speech_over_a_reply_ends_it_where_that_was_asked_for() -> None:
+    speech = SpeechStarted(0, 1, 1.0)
+    patient, hasty = replying(), replying(replace(POLICY, barge_in=True))
+    assert [type(effect) for effect in patient.event(speech, 0.5)] == [Send]
+    effects = hasty.event(speech, 0.5)
+    assert CancelTurn(0) in effects
+    sent = [effect.message for effect in effects if isinstance(effect, Send)]
+    (answer,) = [message for message in sent if isinstance(message, ChatbotResponse)]
+    assert (answer.response, answer.cancelled) == ("Well, ", True)
+    assert hasty.event(ResponseDelta(0, 0, "yes."), 0.6) == []
+    hasty.segment_end(1.0)
+    effects = hasty.event(Transcript(0, 1, "stop", 4, is_final=True), 1.1)
+    (made,) = [effect.request for effect in effects if isinstance(effect, Generate)]
+    assert [m.content for m in made.messages] == ["system", "hello", "Well, ", "stop"]
+
+
+def test_speech_over_a_transcript_under_way_ends_nothing() -> None:
+    session = Session(0, replace(POLICY, barge_in=True), Conversation(max_turns=4))
+    session.segment_end(0.0)
+    effects = session.event(SpeechStarted(0, 1, 1.0), 0.5)
+    assert [type(effect) for effect in effects] == [Send]
+    assert session.pending == 1

@@ -130,3 +130,15 @@ def test_every_setting_is_described_and_its_bounds_can_be_told(name: str) -> Non
     assert field.description
     if field.annotation in (int, float):
         assert " to " in allowed(name)
+
+
+def test_a_remote_server_needs_an_address_without_a_key_in_it() -> None:
+    with pytest.raises(ConfigError, match="needs llm_url"):
+        load({"llm": "openai"}, {})
+    with pytest.raises(ConfigError, match="ANTIPHON_LLM_KEY"):
+        load({"llm": "openai", "llm_url": "http://user:key@host/v1"}, {})
+    with pytest.raises(ConfigError, match="http://host:port"):
+        load({"llm": "openai", "llm_url": "host:80"}, {})
+    remote = load({"llm": "openai", "llm_url": "http://host/v1"}, {"ANTIPHON_LLM_KEY": "k"})
+    assert remote.llm_model == "auto"
+    assert load({}, {}).llm_model == "smollm2-135m-instruct"

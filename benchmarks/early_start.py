@@ -1,0 +1,166 @@
+"""What it brings to begin replies in a pause: turns that hit, time saved, work thrown away.
+
+One conversation in real time with a real server, twice: with `early_start` and without it. Hands
+free, VAD ends the segments; with a button, the client does, `--release-s` after the end of the
+recording; and hands free with two recordings a turn, `--pause-s` apart, which is a pause too short
+to end the segment and long enough to begin a reply in vain. The share of hits counts turns; the
+time is that from the final transcript to the reply's first piece, and the work wasted is counted in
+pieces of text that nobody saw.
+
+    ANTIPHON_SPEECH=../shared/speech python -m benchmarks.early_start
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import statistics
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+from benchmarks.machine import describe
+from server.audio_file import BYTES_PER_S, read_pcm
+from server.client import Client
+from server.process import ServerProcess
+
+CHUNK_S = 0.032
+CHUNK_BYTES = int(BYTES_PER_S * CHUNK_S)
+LONGEST_CLIP_S = 7.5
+TURN_TIMEOUT_S = 60
+
+
+@dataclass
+class Listener:
+    """Counts what a conversation has come to."""
+
+    client: Client
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    ended: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def listen(self) -> None:
+        async for message in self.client:
+            async with self.changed:
+                self.ended += message["type"] == "speech_stopped"
+                if message["type"] == "chatbot_response":
+                    self.answers.append(message)
+                self.changed.notify_all()
+
+
+async def stream(client: Client, pcm: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number, start in enumerate(range(0, len(pcm), CHUNK_BYTES), 1):
+        await asyncio.sleep(began + number * CHUNK_S - loop.time())
+        await client.send_audio(pcm[start : start + CHUNK_BYTES])
+
+
+async def hands_free_turn(one: Listener, pcm: bytes) -> None:
+    """The recording, then silence until everything that VAD ended is answered."""
+    await stream(one.client, pcm + bytes(BYTES_PER_S))
+    while not one.ended or len(one.answers) < one.ended:
+        await stream(one.client, bytes(CHUNK_BYTES))
+
+
+async def button_turn(one: Listener, pcm: bytes, release_s: float) -> None:
+    before = len(one.answers)
+    await stream(one.client, pcm + bytes(2 * int(BYTES_PER_S * release_s / 2)))
+    await one.client.end_segment()
+    async with one.changed:
+        await one.changed.wait_for(lambda: len(one.answers) > before)
+
+
+async def converse(url: str, clips: list[bytes], release_s: float | None) -> list[dict[str, Any]]:
+    options: dict[str, object] = {
+        "events": ["vad", "timings"],
+        "language": "en",
+        "endpointing": "server" if release_s is None else "client",
+        "audio": {"format": "pcm_s16le", "sample_rate": 16_000},
+    }
+    async with await Client.connect(url, **options) as client:
+        one = Listener(client)
+        listening = asyncio.create_task(one.listen())
+        for pcm in track(clips, "hands free" if release_s is None else "button"):
+            async with asyncio.timeout(TURN_TIMEOUT_S):
+                if release_s is None:
+                    await hands_free_turn(one, pcm)
+                else:
+                    await button_turn(one, pcm, release_s)
+        await client.close()
+        await listening
+    return [answer for answer in one.answers if answer["transcription"]]
+
+
+def counters(url: str) -> dict[str, float]:
+    text = urllib.request.urlopen(f"{url}/metrics").read().decode()
+    wanted = r'^antiphon_(early_\w+|llm_tokens)_total\{\w+="(\w+)"\} (\S+)$'
+    return {f"{m[1]} {m[2]}": float(m[3]) for m in re.finditer(wanted, text, re.MULTILINE)}
+
+
+def measure(clips: list[bytes], release_s: float | None, early: bool) -> dict[str, Any]:
+    """One server, one conversation; milliseconds are medians over the turns."""
+    with ServerProcess() as server:
+        url = server.start(["--early-start", str(early)])
+        answers = asyncio.run(converse(server.ws_url, clips, release_s))
+        counted = counters(url)
+    timings = [answer["timings"] for answer in answers]
+    reply_ms = [t["first_token"] - t["asr"] for t in timings if "first_token" in t]
+    hits, made = counted.get("early_replies hit", 0), counted.get("llm_tokens generated", 0)
+    wasted = counted.get("early_pieces miss", 0)
+    return {
+        "turns": len(answers),
+        "hits": int(hits),
+        "misses": int(counted.get("early_replies miss", 0)),
+        "not_begun": int(counted.get("early_replies busy", 0)),
+        "hit_share": round(hits / len(answers), 3),
+        "transcript_ms_p50": round(statistics.median(t["asr"] for t in timings), 1),
+        "transcript_to_first_piece_ms_p50": round(statistics.median(reply_ms), 1),
+        "transcript_to_first_piece_ms_max": round(max(reply_ms), 1),
+        "answer_ms_p50": round(statistics.median(t["total"] for t in timings), 1),
+        "pieces_wasted": int(wasted),
+        "wasted_share": round(wasted / (wasted + made), 3),
+    }
+
+
+def load_clips(folder: Path, count: int) -> list[bytes]:
+    lines = map(json.loads, (folder / "manifest.jsonl").read_text().splitlines())
+    rows = [row for row in lines if row["audio"].startswith("questions/")]
+    rows = [row for row in rows if row["seconds"] < LONGEST_CLIP_S][-count:]
+    return [b"".join(read_pcm(folder / row["audio"])) for row in rows]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=12)
+    parser.add_argument("--release-s", type=float, default=0.4)
+    parser.add_argument("--pause-s", type=float, default=0.42)
+    parser.add_argument("--shared", action="store_true", help="others used the machine meanwhile")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/early_start.json"))
+    args = parser.parse_args()
+    clips = load_clips(Path(os.environ["ANTIPHON_SPEECH"]), args.clips)
+    report: dict[str, Any] = describe() | {"shared_machine": args.shared}
+    pause = bytes(2 * int(BYTES_PER_S * args.pause_s / 2))
+    pausing = [pause.join(pair) for pair in zip(clips[::2], clips[1::2], strict=False)]
+    report |= {"release_s": args.release_s, "pause_s": args.pause_s}
+    for name, turns, release_s in (
+        ("hands_free", clips, None),
+        ("hands_free_pausing", pausing, None),
+        ("button", clips, args.release_s),
+    ):
+        report[name] = {
+            "with_early_start": measure(turns, release_s, True),
+            "without": measure(turns, release_s, False),
+        }
+        print(name, json.dumps(report[name], indent=2))
+    args.out.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

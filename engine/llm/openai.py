@@ -1,0 +1,193 @@
+"""Replies from any OpenAI-compatible server: vLLM, SGLang, TensorRT-LLM, TabbyAPI, llama.cpp, …
+
+Requests run as tasks of an event loop on a thread of its own; all else happens on the lane's
+thread. The server counts as healthy while it really answers, because a hung engine can still list
+its models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePath
+from typing import Any, TypeVar
+
+from engine.config import EngineSettings
+from engine.errors import LlmFailed, ModelError
+from engine.llm.backend import Wake
+from engine.llm.openai_http import AttemptFailed, OpenAiHttp
+from engine.llm.openai_reply import Reply, body
+from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta
+
+_AUTO = "auto"
+_CLOSE_S = 2.0
+_RECOVERY_S = 5.0  # a server that did not answer is asked again so soon
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """One request on its way through the server."""
+
+    request: GenerateRequest
+    task: Future[None] | None = None
+
+    @property
+    def id(self) -> tuple[int, int]:
+        return self.request.key, self.request.turn_id
+
+
+class OpenAi:
+    """An ``LlmBackend``. The constructor asks for the model's name and raises ``ModelError``."""
+
+    def __init__(self, settings: EngineSettings, key: str | None, wake: Wake) -> None:
+        self._settings = settings
+        self._wake = wake
+        self._runs: dict[tuple[int, int], _Run] = {}
+        self._news: deque[tuple[_Run, LlmEvent]] = deque()
+        self._problem: str | None = None
+        self._heard_at = 0.0
+        self._doubt = asyncio.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="openai", daemon=True)
+        self._thread.start()
+        self._http = OpenAiHttp(settings, key)
+        try:
+            self._model = self._choose_model()
+        except ModelError:
+            self.close()
+            raise
+        self.name = f"openai/{_short(self._model)}"
+
+    @property
+    def free(self) -> int:
+        return self._settings.llm_slots - len(self._runs)
+
+    @property
+    def busy(self) -> bool:
+        return False
+
+    @property
+    def problem(self) -> str | None:
+        return self._problem
+
+    def submit(self, request: GenerateRequest) -> None:
+        run = _Run(request)
+        assert run.id not in self._runs
+        self._runs[run.id] = run
+        run.task = self._begin(self._serve(run))
+
+    def cancel(self, key: int, turn_id: int) -> None:
+        run = self._runs.get((key, turn_id))
+        if run is not None and run.task is not None and not run.task.cancelled():
+            run.task.cancel()  # which closes the stream
+            self._tell(run, ResponseDelta(key, turn_id, "", "cancelled"))
+
+    def forget(self, key: int) -> None:
+        """The server keeps its own cache of prompts."""
+
+    def step(self) -> list[LlmEvent]:
+        events: list[LlmEvent] = []
+        while self._news:
+            run, event = self._news.popleft()
+            if self._runs.get(run.id) is not run:
+                continue
+            events.append(event)
+            if isinstance(event, Failure) or event.finish_reason is not None:
+                del self._runs[run.id]
+        return events
+
+    def warmup(self) -> None:
+        """Have one token made. Raises ``ModelError``."""
+        self._begin(self._probe()).result()
+        if self._problem is not None:
+            raise ModelError(f"{self._settings.llm_url}: {self._problem}")
+        self._begin(self._watch())
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._begin(self._end()).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def _choose_model(self) -> str:
+        if self._settings.llm_model != _AUTO:
+            return self._settings.llm_model
+        try:
+            return self._begin(self._http.first_model()).result()
+        except AttemptFailed as failed:
+            raise ModelError(f"{self._settings.llm_url}: {failed}") from failed
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    # ---- on the loop -----------------------------------------------------------------------
+
+    async def _serve(self, run: _Run) -> None:
+        tell = partial(self._tell, run)
+        reply = Reply(self._http, self._model, run.request, self._settings, tell)
+        try:
+            await reply.run()
+        except AttemptFailed as failed:
+            tell(Failure(*run.id, failed.error.code, str(failed)))
+            if not failed.answered:
+                self._doubt.set()
+        except Exception as error:  # our own fault, and this reply's alone
+            log.exception("a reply failed")
+            tell(Failure(*run.id, LlmFailed.code, f"the reply failed: {error}"))
+
+    async def _watch(self) -> None:
+        """Ask for a token where nothing else was asked for, and at once after a failure."""
+        while True:
+            interval_s = self._settings.llm_health_interval_s
+            if self._problem is not None:
+                interval_s = min(interval_s, _RECOVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval_s):
+                    await self._doubt.wait()
+            if self._doubt.is_set() or time.monotonic() - self._heard_at >= interval_s:
+                self._doubt.clear()
+                await self._probe()
+
+    async def _probe(self) -> None:
+        request = GenerateRequest(-1, 0, (Message("user", "Hello."),), max_tokens=1)
+        try:
+            await self._http.stream(body(self._model, request, request.messages), lambda _: None)
+        except AttemptFailed as failed:
+            if not failed.answered:
+                self._problem = str(failed)
+                return
+        self._well()
+
+    async def _end(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CLOSE_S)
+        await self._http.close()
+
+    def _tell(self, run: _Run, event: LlmEvent) -> None:
+        if isinstance(event, ResponseDelta) and event.finish_reason != "cancelled":
+            self._well()
+        self._news.append((run, event))
+        self._wake()
+
+    def _well(self) -> None:
+        self._heard_at, self._problem = time.monotonic(), None
+
+
+def _short(model: str) -> str:
+    """Some servers name a model by its path, which is nobody's business."""
+    return PurePath(model).name.removesuffix(".gguf") if model.startswith("/") else model

@@ -1,0 +1,204 @@
+"""One request to an OpenAI-compatible server, and what its failures mean."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from engine.config import EngineSettings
+from engine.errors import AntiphonError, DeadlineExceeded, LlmFailed, Overloaded
+from engine.llm.chunks import Chunk, ChunkError, parse
+
+_MAX_ERROR_BYTES = 64 << 10
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+_MAX_TOLD_CHARS = 300
+_LONGEST_RETRY_AFTER_S = 3600.0
+_USAGE_WAIT_S = 2.0  # servers send it right after the end of the reply, or not at all
+# The request was not worked on, or not to its end; another try may find the server well.
+_WORTH_A_RETRY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_BUSY = frozenset({429, 503})
+
+
+class AttemptFailed(Exception):
+    """``error`` is what a client is told if nobody tries again."""
+
+    def __init__(
+        self,
+        error: AntiphonError,
+        *,
+        retry: bool = False,
+        retry_after_s: float = 0.0,
+        overflow: ChunkError | None = None,
+    ) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.retry = retry
+        self.retry_after_s = retry_after_s
+        self.overflow = overflow
+
+    @property
+    def answered(self) -> bool:
+        """The server is well, and has its reasons."""
+        return self.overflow is not None or isinstance(self.error, Overloaded)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a stream is, and with it how long its next piece may take."""
+
+    idle_timeout_s: float
+    said: bool = False
+    ended: bool = False
+
+    def note(self, chunk: Chunk, limit: asyncio.Timeout) -> None:
+        """Only text and the end are progress: servers send signs of life as well."""
+        now = asyncio.get_running_loop().time()
+        if chunk.finish_reason is not None:
+            self.ended = True
+            limit.reschedule(now + _USAGE_WAIT_S)
+        elif chunk.text and not self.ended:
+            self.said = True
+            limit.reschedule(now + self.idle_timeout_s)
+
+
+class OpenAiHttp:
+    """A pool of connections to one server. Belongs to one event loop."""
+
+    def __init__(self, settings: EngineSettings, key: str | None) -> None:
+        assert settings.llm_url is not None
+        self._settings = settings
+        self._client = httpx2.AsyncClient(
+            base_url=base_url(settings.llm_url),
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            # Reading has limits of its own, which know a piece of text from a sign of life.
+            timeout=httpx2.Timeout(None, connect=settings.llm_connect_timeout_s),
+            # A proxy named by the environment does not know this machine's own servers.
+            trust_env=httpx2.URL(settings.llm_url).host not in _THIS_MACHINE,
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=16),
+        )
+
+    async def first_model(self) -> str:
+        """The first of the models that the server lists. Raises ``AttemptFailed``."""
+        try:
+            async with asyncio.timeout(self._settings.llm_first_token_timeout_s):
+                response = await self._client.get("models")
+            if response.status_code != 200:
+                raise _refused(response, response.text)
+            return str(response.json()["data"][0]["id"])
+        except (TimeoutError, httpx2.HTTPError) as error:
+            raise self._lost(error, said=False) from error
+        except (LookupError, TypeError, ValueError) as error:
+            message = "the server lists no models: name one with --llm-model"
+            raise AttemptFailed(LlmFailed(message)) from error
+
+    async def stream(self, body: Mapping[str, Any], hear: Callable[[Chunk], None]) -> None:
+        """Send ``body``, give each chunk to ``hear``; returns when the reply has ended.
+
+        Raises ``AttemptFailed``. When cancelled it closes the stream.
+        """
+        progress = _Progress(self._settings.llm_idle_timeout_s)
+        try:
+            async with asyncio.timeout(self._settings.llm_first_token_timeout_s) as limit:
+                async for chunk in self._chunks(body):
+                    hear(chunk)
+                    progress.note(chunk, limit)
+        except (TimeoutError, httpx2.HTTPError, ValueError) as error:
+            if not progress.ended:
+                raise self._lost(error, progress.said) from error
+        if not progress.ended:
+            message = "the language model's server ended its reply in the middle"
+            raise AttemptFailed(LlmFailed(message), retry=True)
+
+    async def _chunks(self, body: Mapping[str, Any]) -> AsyncIterator[Chunk]:
+        async with self._client.stream("POST", "chat/completions", json=body) as response:
+            if response.status_code != 200:
+                raise _refused(response, await _text(response))
+            async for event in httpx2.EventSource(response):
+                if event.data == "[DONE]":
+                    continue  # to the end of the body, so that the connection can be used again
+                chunk = parse(event.data)
+                if chunk.error is not None:
+                    raise _failed(chunk.error)
+                yield chunk
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def _lost(self, error: Exception, said: bool) -> AttemptFailed:
+        if isinstance(error, TimeoutError):
+            settings = self._settings
+            limit_s = settings.llm_idle_timeout_s if said else settings.llm_first_token_timeout_s
+            what = "fell silent for" if said else "said nothing for"
+            return AttemptFailed(DeadlineExceeded(f"the language model {what} {limit_s:g} s"))
+        message = f"the language model's server {_why(error)}"
+        return AttemptFailed(LlmFailed(message), retry=True)
+
+
+def base_url(url: str) -> str:
+    """``url`` as clients of this protocol mean it: with ``/v1`` where no path is given."""
+    parsed = httpx2.URL(url)
+    return str(parsed.copy_with(path="/v1/")) if parsed.path in ("", "/") else url
+
+
+async def _text(response: httpx2.Response) -> str:
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > _MAX_ERROR_BYTES:
+            break
+    return bytes(body[:_MAX_ERROR_BYTES]).decode("utf-8", "replace")
+
+
+def _refused(response: httpx2.Response, body: str) -> AttemptFailed:
+    status = response.status_code
+    try:
+        told = parse(body).error or ChunkError(response.reason_phrase)
+    except ValueError:
+        told = ChunkError(response.reason_phrase)
+    if told.prompt_tokens is not None:
+        return _failed(told)
+    if status in (401, 403):
+        message = (
+            f"the language model's server refuses the key ({status}): "
+            "set ANTIPHON_LLM_KEY or --llm-key-file"
+        )
+        return AttemptFailed(LlmFailed(message))
+    message = f"the language model's server answered {status}: {_short(told)}"
+    after_s = _retry_after_s(response)
+    if status in _BUSY:
+        busy = Overloaded(message, retry_after_ms=max(1000, round(after_s * 1000)))
+        return AttemptFailed(busy, retry=True, retry_after_s=after_s)
+    again = status in _WORTH_A_RETRY
+    return AttemptFailed(LlmFailed(message), retry=again, retry_after_s=after_s)
+
+
+def _failed(told: ChunkError) -> AttemptFailed:
+    """An error that came in the stream, or a prompt that is too long."""
+    overflow = told if told.prompt_tokens is not None else None
+    return AttemptFailed(LlmFailed(f"the language model failed: {_short(told)}"), overflow=overflow)
+
+
+def _short(told: ChunkError) -> str:
+    return told.message[:_MAX_TOLD_CHARS]
+
+
+def _retry_after_s(response: httpx2.Response) -> float:
+    """Seconds; a date, which the header may hold too, counts for nothing."""
+    try:
+        return min(max(0.0, float(response.headers.get("retry-after", 0))), _LONGEST_RETRY_AFTER_S)
+    except ValueError:
+        return 0.0
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, httpx2.ConnectTimeout):
+        return "does not take connections (timed out)"
+    if isinstance(error, httpx2.ConnectError):
+        return f"cannot be reached: {error}"
+    if isinstance(error, ValueError):
+        return f"sent nonsense: {error}"
+    return f"broke off: {error or type(error).__name__}"

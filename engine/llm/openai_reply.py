@@ -1,0 +1,118 @@
+"""One reply from an OpenAI-compatible server: tries, the fitting of the prompt, the counting."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+from engine.config import EngineSettings
+from engine.errors import LlmFailed
+from engine.llm.chunks import Chunk, Usage
+from engine.llm.openai_http import AttemptFailed, OpenAiHttp
+from engine.llm.prompt import Messages, fit, shrink, too_long
+from engine.llm.usage import count, count_estimated
+from engine.types import GenerateRequest, LlmEvent, ResponseDelta
+
+_FIRST_BACKOFF_S = 0.25
+_LONGEST_BACKOFF_S = 5.0  # whoever is to wait longer than that is told so instead
+
+
+class Reply:
+    """Tells pieces as they come, and how the reply ended if it did; else ``run`` raises."""
+
+    def __init__(
+        self,
+        http: OpenAiHttp,
+        model: str,
+        request: GenerateRequest,
+        settings: EngineSettings,
+        tell: Callable[[LlmEvent], None],
+    ) -> None:
+        self._http = http
+        self._model = model
+        self._request = request
+        self._settings = settings
+        self._tell = tell
+        self._id = request.key, request.turn_id
+        self._text: list[str] = []
+        self._usage: Usage | None = None
+
+    async def run(self) -> None:
+        """Returns when all is told and counted. Raises ``AttemptFailed``."""
+        context = self._settings.llm_context_tokens
+        reply = min(self._request.max_tokens, context // 2)
+        messages: Messages | None = fit(self._request.messages, context - reply)
+        while messages is not None:
+            try:
+                return await self._try(messages)
+            except AttemptFailed as failed:
+                if failed.overflow is None:
+                    raise
+                tokens, context = failed.overflow.sizes
+                messages = shrink(messages, tokens, context - min(reply, context // 2))
+        raise AttemptFailed(LlmFailed(too_long(tokens, context)))
+
+    async def _try(self, messages: Messages) -> None:
+        """Again and again until something is heard, or trying again makes no sense."""
+        tries = 0
+        while True:
+            try:
+                await self._attempt(messages)
+                return
+            except AttemptFailed as failed:
+                wait_s = backoff_s(tries, failed.retry_after_s, random.random())
+                tries += 1
+                spent = tries > self._settings.llm_retries or wait_s > _LONGEST_BACKOFF_S
+                if not failed.retry or self._text or spent:
+                    raise
+            await asyncio.sleep(wait_s)
+
+    async def _attempt(self, messages: Messages) -> None:
+        try:
+            await self._http.stream(body(self._model, self._request, messages), self._hear)
+        finally:
+            self._count(messages)
+
+    def _hear(self, chunk: Chunk) -> None:
+        if chunk.usage is not None:
+            self._usage = chunk.usage  # some servers send it with every chunk
+        if chunk.text:
+            self._text.append(chunk.text)
+        if chunk.text or chunk.finish_reason:
+            self._tell(ResponseDelta(*self._id, chunk.text, chunk.finish_reason))
+
+    def _count(self, messages: Messages) -> None:
+        """Where the server does not say, e.g. of a reply that was cut short: an estimate."""
+        if self._usage is not None:
+            count(self._usage)
+        elif self._text:
+            count_estimated(messages, "".join(self._text))
+
+
+def body(model: str, request: GenerateRequest, messages: Messages) -> dict[str, Any]:
+    """The request's JSON, without what the server need not be told."""
+    sampling = request.sampling
+    fields: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": m.role, "content": m.content} for m in messages],
+        "max_tokens": request.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if sampling.stop:
+        fields["stop"] = sampling.stop
+    if sampling.seed is not None:
+        fields["seed"] = sampling.seed
+    return fields
+
+
+def backoff_s(tries: int, retry_after_s: float, jitter: float) -> float:
+    """How long to wait after so many failed tries before: doubling, ``jitter`` in [0, 1] on top.
+
+    Never less than the server asks for.
+    """
+    return max(retry_after_s, _FIRST_BACKOFF_S * float(2**tries) * (0.5 + 0.5 * jitter))

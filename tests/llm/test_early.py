@@ -1,0 +1,146 @@
+"""Replies begun before they are asked for: used whole, or never seen."""
+
+from __future__ import annotations
+
+from llm_fakes import request
+from prometheus_client import REGISTRY
+from test_jobs import Desk, delta
+
+from engine.llm.jobs import Early, Job, Withdraw
+from engine.types import Cancel, CloseSlot, Failure
+
+
+def count(outcome: str, what: str = "replies") -> float:
+    name = f"antiphon_early_{what}_total"
+    return REGISTRY.get_sample_value(name, {"outcome": outcome}) or 0.0
+
+
+def early(desk: Desk, key: int, text: str = "hello") -> None:
+    assert desk.turn(Early(request(key, text=text))) == []
+
+
+def test_what_was_made_early_is_the_reply_if_the_same_is_asked_for() -> None:
+    desk = Desk(slots=4)
+    hits, pieces = count("hit"), count("hit", "pieces")
+    early(desk, 1)
+    assert desk.say(delta(1, "Call")) == desk.say(delta(1, " and")) == []
+    assert desk.turn(desk.job(1)) == [delta(1, "Call"), delta(1, " and")]
+    assert desk.say(delta(1, " response"), delta(1, "", "stop")) == [
+        delta(1, " response"),
+        delta(1, "", "stop"),
+    ]
+    assert desk.llm.begun == [(1, 0)]
+    assert desk.jobs.take_ended() == [(1, 0)]
+    assert (count("hit") - hits, count("hit", "pieces") - pieces) == (1, 2)
+
+
+def test_a_whole_reply_may_be_there_already() -> None:
+    desk = Desk(slots=4)
+    early(desk, 1)
+    assert desk.say(delta(1, "Yes."), delta(1, "", "stop")) == []
+    assert desk.jobs.idle
+    assert desk.jobs.take_ended() == []
+    assert desk.turn(desk.job(1)) == [delta(1, "Yes."), delta(1, "", "stop")]
+    assert desk.jobs.take_ended() == [(1, 0)]
+
+
+def test_if_another_is_asked_for_nobody_sees_what_was_made() -> None:
+    desk = Desk(slots=4)
+    misses = count("miss")
+    early(desk, 1, "What is")
+    desk.say(delta(1, "Well"))
+    assert desk.turn(desk.job(1)) == []
+    assert desk.llm.begun == [(1, 0), (1, 0)]  # the first was let go, the second is the real one
+    assert desk.say(delta(1, "Yes", "stop")) == [delta(1, "Yes", "stop")]
+    assert count("miss") - misses == 1
+
+
+def test_the_real_one_waits_until_the_model_has_let_go_of_the_early_one() -> None:
+    desk = Desk(slots=4)
+    desk.llm.deaf = True
+    early(desk, 1, "What is")
+    desk.turn(desk.job(1))
+    assert desk.say(delta(1, "Well")) == []
+    assert desk.llm.begun == [(1, 0)]
+    assert desk.say(delta(1, "", "cancelled")) == []
+    assert desk.llm.begun == [(1, 0), (1, 0)]
+    assert desk.say(delta(1, "Yes", "stop")) == [delta(1, "Yes", "stop")]
+
+
+def test_what_is_assumed_may_change_be_withdrawn_or_lose_its_session() -> None:
+    desk = Desk(slots=4)
+    early(desk, 1, "What")
+    early(desk, 1, "What is")
+    assert desk.llm.begun == [(1, 0), (1, 0)]
+    desk.turn(Withdraw(1, 1))
+    assert desk.llm.running == [(1, 0)]
+    for end in (Withdraw(1, 0), Cancel(1, 0), CloseSlot(1)):
+        early(desk, 1)
+        assert desk.turn(end) == []
+        assert desk.llm.running == []
+
+
+def test_it_begins_only_where_most_slots_are_free() -> None:
+    desk = Desk(slots=4)
+    busy = count("busy")
+    desk.turn(desk.job(1), desk.job(2))
+    early(desk, 3)
+    assert desk.llm.begun == [(1, 0), (2, 0)]
+    desk.turn(desk.job(3))
+    assert desk.llm.begun == [(1, 0), (2, 0), (3, 0)]
+    assert count("busy") - busy == 1
+
+
+def test_it_begins_when_there_is_room() -> None:
+    desk = Desk(slots=2)
+    desk.turn(desk.job(1))
+    early(desk, 2)
+    assert desk.llm.begun == [(1, 0)]
+    desk.say(delta(1, "", "stop"))
+    assert desk.llm.begun == [(1, 0), (2, 0)]
+
+
+def test_it_makes_room_for_what_is_asked_for() -> None:
+    desk = Desk(slots=1)
+    early(desk, 1)
+    desk.turn(desk.job(2))
+    desk.turn()
+    assert desk.llm.begun == [(1, 0), (2, 0)]
+    assert desk.turn(desk.job(1)) == []
+    desk.say(delta(2, "", "stop"))
+    assert desk.llm.begun == [(1, 0), (2, 0), (1, 0)]
+
+
+def test_a_failure_nobody_asked_for_is_not_told_and_the_real_one_is_tried() -> None:
+    desk = Desk(slots=4)
+    early(desk, 1)
+    assert desk.say(Failure(1, 0, "llm_failed", "no")) == []
+    assert desk.turn(desk.job(1)) == []
+    assert desk.say(delta(1, "Yes", "stop")) == [delta(1, "Yes", "stop")]
+    desk.llm.refuse = ValueError("no")
+    early(desk, 2)
+    desk.llm.refuse = None
+    assert desk.turn(desk.job(2)) == []
+    assert desk.llm.running == [(2, 0)]
+
+
+def test_one_that_takes_too_long_is_dropped_and_its_time_counts_from_the_request() -> None:
+    desk = Desk(slots=4, timeout_s=10)
+    early(desk, 1)
+    early(desk, 2)
+    desk.clock.now = 9.0
+    desk.turn(desk.job(2))
+    desk.clock.now = 11.0
+    assert desk.turn() == []
+    assert desk.llm.running == [(2, 0)]
+    desk.clock.now = 19.0
+    (event,) = desk.turn()
+    assert isinstance(event, Failure)
+    assert event.code == "timeout"
+
+
+def test_when_the_model_breaks_only_what_was_asked_for_is_told() -> None:
+    desk = Desk(slots=4)
+    early(desk, 1)
+    desk.turn(Job(request(2), 0.0))
+    assert [event.key for event in desk.jobs.fail_all("broken")] == [2]
