@@ -41,7 +41,7 @@ lint: $(READY) ## ruff, mypy, and hadolint for the container
 resolve: $(READY) ## hold requirements-cuda.lock against the package index
 	$(BIN)/python .ci/cuda_lock.py check
 
-bench: $(READY) ## measure; the figures go to .benchmarks/
+bench: $(READY) ## measure; the figures go to benchmarks/results/
 	@$(BIN)/antiphon models pull --all
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-autosave $(ARGS)
 

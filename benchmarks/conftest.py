@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from crowd import Background
 
+from benchmarks.crowd import Background
 from engine.config import EngineSettings
 from engine.models import find, resolve
 from server.audio_file import read_pcm
@@ -28,6 +28,16 @@ _PACKAGES = ("antiphon", "ctranslate2", "numpy", "torch", "uvloop", "websockets"
 
 def pytest_configure(config: pytest.Config) -> None:
     config.option.benchmark_storage = f"file://{Path(__file__).parent / 'results'}"
+    config.option.benchmark_group_by = "func"
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
+    """What pytest-benchmark's tables leave out: percentiles, tokens, memory."""
+    for benchmark in config._benchmarksession.benchmarks:
+        if benchmark.extra_info:
+            terminalreporter.write_sep("-", benchmark.name)
+        for name, value in benchmark.extra_info.items():
+            terminalreporter.write_line(f"{name:24} {value:12.3f}")
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: Any) -> None:

@@ -6,8 +6,13 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -45,10 +50,23 @@ class Background:
         """Run ``work`` on the loop and wait for what it returns."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
+    @contextmanager
+    def around(self, context: AbstractAsyncContextManager[T]) -> Iterator[T]:
+        """``context`` entered and left on the loop, and open while this is."""
+        value = self.run(_call(context.__aenter__))
+        try:
+            yield value
+        finally:
+            self.run(_call(context.__aexit__, None, None, None))
+
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _call(method: Callable[..., Awaitable[T]], *args: object) -> T:
+    return await method(*args)
 
 
 @dataclass
@@ -140,13 +158,3 @@ async def crowd_around(url: str, pcm: bytes, speakers: int) -> AsyncIterator[Non
         talks.cancel()
         with suppress(asyncio.CancelledError):
             await talks
-
-
-async def handshakes(url: str, count: int) -> list[float]:
-    """Milliseconds from connecting to ``session_ack``, twenty connections a second."""
-    times_ms = []
-    for _ in range(count):
-        await asyncio.sleep(0.05)
-        async with await Client.connect(url) as client:
-            times_ms.append(client.handshake_ms)
-    return times_ms

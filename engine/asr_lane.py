@@ -65,7 +65,7 @@ class AsrLane:
         # Unbounded in name only: a session has one partial and one final out at a time.
         self._inbox: Inbox[AsrCommand] = Inbox(capacity=1 << 20)
         self._thread = threading.Thread(target=self._run, name="asr-lane", daemon=True)
-        self._running = False
+        self._submitted: dict[int, AsrJob] = {}  # by identity, until they come back
         self.problem: str | None = None
 
     def start(self) -> None:
@@ -83,7 +83,7 @@ class AsrLane:
     @property
     def idle(self) -> bool:
         """Nothing runs and nothing waits: a guess would hold up nobody."""
-        return not (self._running or len(self._scheduler) or len(self._inbox))
+        return not (self._submitted or len(self._scheduler) or len(self._inbox))
 
     @property
     def lag_s(self) -> float:
@@ -101,25 +101,30 @@ class AsrLane:
 
     def _run(self) -> None:
         while not self._inbox.closed:
-            commands = self._inbox.drain(None if not len(self._scheduler) else 0.0)
+            busy = len(self._scheduler) or self._submitted
+            commands = self._inbox.drain(0.0 if busy else None)
             heard = self.turn(commands)
             if heard:
                 self._deliver(heard)
 
     def turn(self, commands: Sequence[AsrCommand]) -> list[Heard]:
-        """One turn of the loop: take commands, run one batch, judge what came of it."""
+        """One turn of the loop: take commands, do one step, judge what came of it."""
         for command in commands:
             self._apply(command)
         batch = self._scheduler.next_batch(self._backend.capacity)
-        if not batch:
+        if batch:
+            self._measure(batch)
+            self._submitted |= {id(job): job for job in batch}
+        if not self._submitted:
             return []
-        self._measure(batch)
-        results = (self._judged(hypothesis) for hypothesis in self._decode(batch))
+        hypotheses = self._step(batch)
+        for hypothesis in hypotheses:
+            self._submitted.pop(id(hypothesis.job), None)
+        results = (self._judged(hypothesis) for hypothesis in hypotheses)
         return [heard for heard in results if heard is not None]
 
-    def _decode(self, batch: Sequence[AsrJob]) -> list[Hypothesis]:
-        """Run one batch; whatever fails, every job of it comes back."""
-        self._running = True
+    def _step(self, batch: Sequence[AsrJob]) -> list[Hypothesis]:
+        """One step of the model, ``batch`` joining; if it fails, every job it had comes back."""
         try:
             if self.problem is None:
                 self._backend.submit(batch)
@@ -127,9 +132,8 @@ class AsrLane:
         except Exception as error:  # a broken model is answered and reported, not hidden
             log.exception("the speech model failed")
             self.problem = f"the speech model failed: {error}"
-        finally:
-            self._running = False
-        return [Hypothesis(job, error=AsrFailed(str(self.problem))) for job in batch]
+        failure = AsrFailed(str(self.problem))
+        return [Hypothesis(job, error=failure) for job in self._submitted.values()]
 
     def _apply(self, command: AsrCommand) -> None:
         match command:
@@ -139,6 +143,18 @@ class AsrLane:
                 self._scheduler.promote(job.key, job.turn_id, job.window)
             case CancelJobs(key, turn_id):
                 self._scheduler.cancel(key, turn_id)
+                self._cancel(key, turn_id)
+
+    def _cancel(self, key: int, turn_id: int | None) -> None:
+        """Take back what the model has of a turn, or of all of a session's."""
+        gone = [
+            name
+            for name, job in self._submitted.items()
+            if job.key == key and turn_id in (None, job.turn_id)
+        ]
+        for name in gone:
+            del self._submitted[name]
+        self._backend.cancel(key, turn_id)
 
     def _judged(self, hypothesis: Hypothesis) -> Heard | None:
         """A result to deliver; None if the job goes round again, with more care."""

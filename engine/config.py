@@ -25,8 +25,9 @@ class EngineSettings(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models run")
     threads: int = Field(0, ge=0, le=256, description="CPU threads of each model; 0: all cores")
 
+    asr: Literal["ctranslate2", "torch"] = Field("ctranslate2", description="what runs Whisper")
     asr_model: str = Field("base", description="Whisper model: a name, a folder or a hub name")
-    asr_compute_type: str = Field("auto", description="CTranslate2 type; auto: int8 or float16")
+    asr_compute_type: str = Field("auto", description="number type; auto: the device's best")
     asr_batch_size: int = Field(16, ge=1, le=512, description="segments in one speech batch")
     partial_interval_s: float = Field(
         0.6, ge=0.1, le=10, description="new speech before the next partial transcript"

@@ -83,9 +83,9 @@ class Engine:
         """Reserve a slot and return its key. Raises ``Overloaded``."""
         limit, lag = self._settings.max_sessions, self._asr.lag_s
         if len(self._open) >= limit:
-            raise Overloaded(f"all {limit} places are taken; try again soon", _RETRY_AFTER_MS)
+            raise Overloaded(f"All {limit} places are taken.", _RETRY_AFTER_MS)
         if lag > self._settings.max_lag_s:
-            raise Overloaded(f"speech waits {lag:.1f} s already; try again soon", round(lag * 1000))
+            raise Overloaded(f"Speech waits {lag:.1f} s already.", round(lag * 1000))
         key = next(self._keys)
         self._open.add(key)
         metrics.SESSIONS.set(len(self._open))

@@ -15,6 +15,7 @@ import numpy as np
 from engine.asr.agreement import Decode
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.guards import Verdict, retry
+from engine.asr.words import words_of
 from engine.config import EngineSettings
 from engine.errors import AsrFailed
 from engine.track import Track, quietest
@@ -28,6 +29,7 @@ from engine.types import (
     SessionOptions,
     SpeechStarted,
     SpeechStopped,
+    Word,
 )
 from engine.vad.endpointer import FRAME_SAMPLES, Endpointer, EndpointerConfig, Started, Stopped
 
@@ -155,7 +157,8 @@ class Slot:
     def _stopped(self, stopped: Stopped, work: Work) -> None:
         start = max(stopped.start_sample, self._cut_sample)
         if stopped.at_sample > start:
-            self._open.add(self._track.slice(start, stopped.at_sample), stopped.speech_end_sample)
+            pcm = self._track.slice(start, stopped.at_sample)
+            self._open.add(pcm, start, stopped.speech_end_sample)
         at_s, turn_id = stopped.at_sample / SAMPLE_RATE, self._open.turn.turn_id
         work.events.append(SpeechStopped(self.key, turn_id, at_s))
 
@@ -201,7 +204,7 @@ class Slot:
             end = self._endpointer.now_sample
             search_from = max(start, end - round(CUT_SEARCH_S * SAMPLE_RATE))
             cut = search_from + quietest(self._track.slice(search_from, end))
-            self._open.add(self._track.slice(start, cut), cut)
+            self._open.add(self._track.slice(start, cut), start, cut)
             self._cut_sample = cut
         self._close_window()
         self._decode_next(now, work)
@@ -235,9 +238,11 @@ class Slot:
             is_final=final,
             until_sample=until,
             language=self._language,
+            task=self.options.task,
             prompt=self.options.prompt,
             context=window.turn.text,
             prefix=window.agreement.settled,
+            align=self.options.words,
             queued_at=now,
         )
 
@@ -311,6 +316,7 @@ class Slot:
         self._undecoded_samples -= window.samples
         if hypothesis is not None:
             turn.text += hypothesis.text
+            turn.words += self._words(window, hypothesis)
             turn.started_at = turn.started_at or hypothesis.started_at
             if hypothesis.text.strip():
                 self._language = self._language or hypothesis.language
@@ -319,6 +325,13 @@ class Slot:
         elif window.is_last:
             queued_at = window.asked.queued_at if window.asked else None
             work.events.append(turn.final(self._language, queued_at, now))
+
+    def _words(self, window: Window, hypothesis: Hypothesis) -> list[Word]:
+        """Words with times on the session's clock, if the model was asked for them."""
+        if not hypothesis.token_times:
+            return []
+        words = words_of(hypothesis.tokens, hypothesis.token_times, self._decode)
+        return [window.on_session_clock(word) for word in words]
 
     # ---- going away ---------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.asr.agreement import Decode, LocalAgreement
 from engine.asr.backend import AsrJob, Hypothesis
-from engine.types import Pcm, Timeline, Transcript
+from engine.types import SAMPLE_RATE, Pcm, Timeline, Transcript, Word
 
 # Windows close at a pause from this share of their length on, so that little is left to do at
 # the end; without a pause they are cut at the quietest place of their last seconds.
@@ -23,6 +23,7 @@ class Turn:
     key: int
     turn_id: int
     text: str = ""  # of the windows decoded so far, with Whisper's leading space
+    words: list[Word] = field(default_factory=list)
     windows: int = 0
     speech_end: float | None = None  # when the client, or VAD, said that it was over
     started_at: float | None = None
@@ -37,7 +38,8 @@ class Turn:
     def final(self, language: str | None, queued: float | None, now: float) -> Transcript:
         text = self.text.strip()
         timeline = Timeline(self.speech_end, queued, self.started_at, now)
-        return Transcript(self.key, self.turn_id, text, len(text), True, language, timeline)
+        words = tuple(self.words)
+        return Transcript(self.key, self.turn_id, text, len(text), True, language, timeline, words)
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class Window:
     index: int
     agreement: LocalAgreement
     spans: list[Pcm] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)  # of the spans, on the session's clock
     samples: int = 0
     until_sample: int = 0  # where its speech ends on the session's clock
     is_last: bool = False
@@ -60,8 +63,9 @@ class Window:
         turn.windows += 1
         return cls(turn, turn.windows - 1, LocalAgreement(decode))
 
-    def add(self, pcm: Pcm, until_sample: int) -> None:
+    def add(self, pcm: Pcm, start_sample: int, until_sample: int) -> None:
         self.spans.append(pcm)
+        self.starts.append(start_sample)
         self.samples += len(pcm)
         self.until_sample = until_sample
 
@@ -69,6 +73,19 @@ class Window:
         """All its speech, and the span that is still growing."""
         spans = self.spans if growing is None else [*self.spans, growing]
         return spans[0] if len(spans) == 1 else np.concatenate(spans)
+
+    def on_session_clock(self, word: Word) -> Word:
+        """``word``, timed in this window, put back to where it was said: VAD left out silence."""
+        start = round(word.start_s * SAMPLE_RATE)
+        length = round((word.end_s - word.start_s) * SAMPLE_RATE)
+        said, room = 0, 0
+        for begins, span in zip(self.starts, self.spans, strict=True):
+            said, room = begins + min(start, len(span)), max(0, len(span) - start)
+            if start < len(span):
+                break
+            start -= len(span)
+        # A word does not reach over the silence between two spans.
+        return Word(word.text, said / SAMPLE_RATE, (said + min(length, room)) / SAMPLE_RATE)
 
     def owns(self, job: AsrJob) -> bool:
         return (job.turn_id, job.window) == (self.turn.turn_id, self.index)

@@ -26,8 +26,10 @@ class SessionOptions:
 
     language: str | None = None
     prompt: str = ""
+    task: Literal["transcribe", "translate"] = "transcribe"
     endpointing: Literal["client", "server"] = "client"
     partials: bool = False
+    words: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,15 @@ class CloseSlot:
     key: int
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word and when it was said, in seconds of the audio since the session was opened."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
 # ---- events: lanes -> server ---------------------------------------------------------------
 
 
@@ -113,7 +124,8 @@ class SegmentEnded:
 class Transcript:
     """Words of a turn. ``text[:stable_chars]`` will not change in later transcripts of it.
 
-    A final transcript with an empty ``text`` means that there was no speech.
+    A final transcript with an empty ``text`` means that there was no speech. A final one holds
+    ``words`` where the session asked for them.
     """
 
     key: int
@@ -123,6 +135,7 @@ class Transcript:
     is_final: bool
     language: str | None = None
     timeline: Timeline = field(default_factory=Timeline)
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ _COMMANDS = {
     "demo": ("server.demo", "start a server, ask it a spoken question, show the answer"),
     "doctor": ("server.doctor_command", "check this machine, and say what to do"),
     "models": ("server.models_command", "list, pull and verify the embedded models"),
+    "bench": ("server.bench_command", "measure a server (in a checkout of the project)"),
     "config": ("server.config_command", "print the settings that `serve` would use"),
 }
 _INTERRUPTED = 130

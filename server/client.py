@@ -105,6 +105,11 @@ class Client:
         self._closing = True
         await self._socket.close()
 
+    def abort(self) -> None:
+        """Cut the connection off without goodbye, as a network that fails does."""
+        self._closing = True
+        self._socket.transport.abort()
+
     async def __aenter__(self) -> Self:
         return self
 

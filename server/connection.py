@@ -180,9 +180,11 @@ class Connection:
         self._release()
         options = SessionOptions(
             language=request.language,
+            task=request.task,
             prompt=request.prompt,
             endpointing=request.endpointing,
             partials="partial" in request.events,
+            words="words" in request.events,
         )
         try:
             key, conversation = self._hub.claim(request.session_id, options, self)
@@ -193,7 +195,8 @@ class Connection:
         session = Session(key, self._policy(request), conversation)
         intake = Intake(Declared(request.audio_format, request.sample_rate))
         self._opened = _Opened(request.session_id, session, intake)
-        self._who = f"session {request.session_id!r}"
+        # Whoever knows an id can take the conversation over, so the log holds only its beginning.
+        self._who = f"session {request.session_id[:8]!r}"
         self._put(SessionAck(request.session_id, request.warnings or None))
         log.info("%s opened (%d earlier turns)", self._who, len(conversation))
 

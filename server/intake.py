@@ -11,7 +11,7 @@ from server.media.stream import AudioStream, Declared, Decoded
 from server.messages import AudioBytes, AudioText
 
 # Raw audio of this size takes well under a millisecond; a compressed minute does not.
-INLINE_BYTES = 32 << 10
+INLINE_BYTES = 16 << 10
 
 
 class Intake:

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 AudioFormat = Literal["auto", "pcm_s16le", "pcm_f32le"]
 Endpointing = Literal["client", "server"]
+Task = Literal["transcribe", "translate"]
 
 # ---- client -> server ------------------------------------------------------------------------
 
@@ -21,6 +22,7 @@ class SessionRequest:
     session_id: str
     events: frozenset[str] = frozenset()
     language: str | None = None
+    task: Task = "transcribe"
     prompt: str = ""
     system: str | None = None
     endpointing: Endpointing = "client"
@@ -128,12 +130,13 @@ class PartialTranscription:
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """The final words of a turn, before its reply begins."""
+    """The final words of a turn, before its reply begins; ``words`` if they were asked for."""
 
     type: ClassVar[str] = "transcription"
     turn: int
     text: str
     language: str | None = None
+    words: list[dict[str, object]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

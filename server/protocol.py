@@ -22,9 +22,10 @@ from server.messages import (
     SegmentEnd,
     ServerMessage,
     SessionRequest,
+    Task,
 )
 
-EVENTS = frozenset({"vad", "partial", "transcript", "token", "timings"})
+EVENTS = frozenset({"vad", "partial", "transcript", "token", "timings", "words"})
 MAX_SESSION_ID_CHARS = 256
 SAMPLE_RATES_HZ = (8_000, 192_000)
 MAX_WARNINGS = 8
@@ -174,6 +175,7 @@ def _session(body: _Fields, limits: MessageLimits) -> SessionRequest:
         session_id=session_id,
         events=EVENTS.intersection(asked),
         language=_language(body),
+        task=cast(Task, body.choice("task", ("transcribe", "translate"))),
         prompt=body.text("prompt", limits.max_prompt_chars) or "",
         system=body.text("system", limits.max_system_chars),
         endpointing=cast(Endpointing, body.choice("endpointing", ("client", "server"))),

@@ -15,7 +15,7 @@ _GROUPS = {
     "language model": "answering",
     "limits": "what bounds memory and waiting (docs/LIMITS.md says what happens at each)",
 }
-_SPEECH = ("asr_", "vad_", "partial_", "window_")
+_SPEECH = ("asr", "vad_", "partial_", "window_")
 _LANGUAGE_MODEL = ("llm", "system")
 _SERVER = {
     "home", "device", "threads", "host", "port", "origins",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from engine.types import (
     AudioConsumed,
@@ -205,7 +205,8 @@ class Session:
         turn.stage, turn.deadline, turn.text = Stage.HEARD, None, event.text
         turn.heard_at = now
         yield Observe("segment_to_transcript", now - turn.ended_at)
-        final = Transcription(event.turn_id, event.text, event.language)
+        words = [asdict(word) for word in event.words] if "words" in self._policy.events else None
+        final = Transcription(event.turn_id, event.text, event.language, words)
         yield from self._opt_in("transcript", final)
         yield from self._advance(now)
 

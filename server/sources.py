@@ -18,7 +18,13 @@ from server.config import Settings, allowed
 
 ENV_PREFIX = "ANTIPHON_"
 ENV_CONFIG = "ANTIPHON_CONFIG"
-_ENV_NOT_SETTINGS = {ENV_CONFIG, "ANTIPHON_SPEECH"}
+# The last three are the tests' own.
+_ENV_NOT_SETTINGS = {
+    ENV_CONFIG,
+    "ANTIPHON_SPEECH",
+    "ANTIPHON_CHROMIUM",
+    "ANTIPHON_ARTIFACTS",
+}
 
 
 def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.models import registry
+from engine.models import DEFAULTS, registry
 from server import messages
 from server.cli import main
 from server.config import Settings
@@ -154,6 +154,13 @@ def test_the_table_of_models_is_that_of_the_registry() -> None:
     assert rows == {
         model.name: (f"{model.size / 1e6:.1f} MB", model.licence) for model in registry().values()
     }
+
+
+def test_what_is_fetched_is_as_large_as_the_text_says() -> None:
+    total = sum(model.size for model in registry().values())
+    default = sum(registry()[name].size for name in DEFAULTS)
+    said = re.findall(r"models \((\d+) MB", text("README.md"))
+    assert said == [f"{default / 1e6:.0f}", f"{(total - default) / 1e6:.0f}"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from engine.types import SAMPLE_RATE, Pcm
+
+Task = Literal["transcribe", "translate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,8 @@ class AsrJob:
     ``until_sample`` is where its speech ends on the session's clock: two jobs of a window with
     the same end hold the same speech. ``context`` is text already settled before this window,
     ``prompt`` are words to expect, ``prefix`` are this window's tokens that must not change any
-    more. ``temperature`` and ``full_context`` are raised when a first try failed a guard.
+    more. ``temperature`` and ``full_context`` are raised when a first try failed a guard;
+    ``align`` asks when each token was said, of backends that can tell.
     """
 
     key: int
@@ -26,11 +29,13 @@ class AsrJob:
     is_final: bool
     until_sample: int = 0
     language: str | None = None
+    task: Task = "transcribe"
     prompt: str = ""
     context: str = ""
     prefix: tuple[int, ...] = ()
     temperature: float = 0.0
     full_context: bool = False
+    align: bool = False
     queued_at: float = 0.0
     attempt: int = 0
 
@@ -43,7 +48,9 @@ class AsrJob:
 class Hypothesis:
     """What the model heard in one job.
 
-    ``text`` is ``decode(tokens)`` and ``tokens`` begin with the job's prefix.
+    ``text`` is ``decode(tokens)`` and ``tokens`` begin with the job's prefix. Where the job asked
+    for it, ``token_times`` are the seconds in the window at which each token begins and the last
+    one ends, and the first ``settled`` tokens are not expected to change with more audio.
     ``error`` is set, and the rest empty, where the model failed on this job.
     """
 
@@ -54,6 +61,8 @@ class Hypothesis:
     avg_logprob: float = 0.0
     no_speech_prob: float = 0.0
     started_at: float = 0.0
+    token_times: tuple[float, ...] = ()
+    settled: int | None = None
     error: Exception | None = None
 
 
@@ -62,16 +71,24 @@ class AsrBackend(Protocol):
 
     name: str
 
+    @property
+    def active(self) -> int:
+        """Jobs that were submitted and have not come back: ``step`` has work to do."""
+        ...
+
     def capacity(self, job: AsrJob) -> int:
         """How many more jobs like ``job`` the next step can take."""
         ...
 
     def submit(self, jobs: Sequence[AsrJob]) -> None: ...
 
-    def cancel(self, key: int, turn_id: int) -> None: ...
+    def cancel(self, key: int, turn_id: int | None = None) -> None:
+        """Forget a turn's jobs, or all of a session's; they may or may not come back."""
+        ...
 
     def step(self) -> list[Hypothesis]:
-        """Do one unit of work; every submitted job comes back in exactly one step's list."""
+        """Do one unit of work; every submitted job comes back in exactly one step's list,
+        if not this one's then a later one's, unless it was cancelled."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> str:

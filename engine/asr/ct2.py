@@ -25,6 +25,9 @@ from kernels.log_mel import whisper_features
 log = logging.getLogger(__name__)
 
 _FRAMES_PER_SECOND = 100
+_CPU_FINALS = 4
+_CPU_PARTIALS = 1
+_POSITION_S = 0.02  # of audio in one encoder position
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +72,21 @@ class CTranslate2Whisper:
         """Language codes that the model knows."""
         return self._vocabulary.languages
 
+    @property
+    def active(self) -> int:
+        return len(self._jobs)
+
     def capacity(self, job: AsrJob) -> int:
+        # A CPU encodes a batch row by row, and whoever comes next waits for all of it.
+        if self._model.device == "cpu":
+            most = _CPU_FINALS if job.is_final else _CPU_PARTIALS
+            return min(most, self._batch_size) - len(self._jobs)
         return self._batch_size - len(self._jobs)
 
     def submit(self, jobs: Sequence[AsrJob]) -> None:
         self._jobs.extend(jobs)
 
-    def cancel(self, key: int, turn_id: int) -> None:
+    def cancel(self, key: int, turn_id: int | None = None) -> None:
         """Nothing to do: a step ends all its jobs, and late results are dropped by their id."""
 
     def step(self) -> list[Hypothesis]:
@@ -133,7 +144,11 @@ class CTranslate2Whisper:
             frames=seconds * _FRAMES_PER_SECOND,
             bins=self._model.n_mels,
         )
-        return self._model.encode(_view(features.numpy()))
+        if self._model.device == "cuda" or len(jobs) == 1:
+            return self._model.encode(_view(features.numpy()))
+        # On a CPU a batch of eight falls out of the caches and costs twice as much for each row.
+        rows = [self._model.encode(_view(row[None].numpy())) for row in features]
+        return _view(np.concatenate([np.asarray(row) for row in rows]))
 
     def _languages(
         self, jobs: Sequence[AsrJob], encoded: ctranslate2.StorageView
@@ -151,7 +166,7 @@ class CTranslate2Whisper:
 
     def _row(self, job: AsrJob, index: int, language: str | None) -> _Row:
         previous = self._vocabulary.previous(job.prompt, job.context)
-        prompt = self._vocabulary.prompt(language, previous)
+        prompt = self._vocabulary.prompt(language, previous, job.task)
         start = prompt.index(self._vocabulary.start)
         return _Row(job, index, language, (*prompt, *job.prefix), start)
 
@@ -178,12 +193,37 @@ class CTranslate2Whisper:
             length_penalty=0,
         )
         return [
-            self._hypothesis(row, result, started_at)
+            self._hypothesis(row, result, self._times(row, result, encoded, total), started_at)
             for row, result in zip(rows, results, strict=True)
         ]
 
+    def _times(
+        self,
+        row: _Row,
+        result: ctranslate2.models.WhisperGenerationResult,
+        encoded: ctranslate2.StorageView,
+        total: int,
+    ) -> tuple[float, ...]:
+        """When each token begins, and the last one ends, in seconds of the window; if asked."""
+        if not row.job.align:
+            return ()
+        (aligned,) = self._model.align(
+            self._select(encoded, [row.index], total),
+            list(row.prompt[row.start : len(row.prompt) - len(row.job.prefix) - 1]),
+            [result.sequences_ids[0]],
+            round(row.job.seconds * _FRAMES_PER_SECOND),
+        )
+        first: dict[int, int] = {}
+        for token, position in aligned.alignments:
+            first.setdefault(token, position)
+        return tuple(first[token] * _POSITION_S for token in sorted(first))
+
     def _hypothesis(
-        self, row: _Row, result: ctranslate2.models.WhisperGenerationResult, started_at: float
+        self,
+        row: _Row,
+        result: ctranslate2.models.WhisperGenerationResult,
+        times: tuple[float, ...],
+        started_at: float,
     ) -> Hypothesis:
         tokens = tuple(result.sequences_ids[0])
         chosen = len(tokens) - len(row.job.prefix) + 1  # forced tokens are not scored; the end is
@@ -195,6 +235,7 @@ class CTranslate2Whisper:
             avg_logprob=result.scores[0] / max(chosen, 1),
             no_speech_prob=result.no_speech_prob,
             started_at=started_at,
+            token_times=times,
         )
 
     def _select(

@@ -2,8 +2,10 @@
 
 There is no collection window: the batch is whatever arrived while the last step ran. Finals go
 before partials, oldest first, and are never dropped; of a session's partials only the newest
-waits. A batch holds jobs of one encoder context and one temperature only, so that a job's result
-does not depend on its neighbours.
+waits. A batch holds finals or partials, so that no final waits for a partial beside it, and jobs of
+one encoder context and one temperature only, so that a job's result does not depend on its
+neighbours. Under load partials grow rarer by themselves: each session has one at most, they take
+turns, and they run only when no final waits.
 """
 
 from __future__ import annotations
@@ -82,5 +84,5 @@ class AsrScheduler:
         return batch
 
 
-def _kind(job: AsrJob) -> tuple[int, float]:
-    return context_s(job.seconds, job.full_context), job.temperature
+def _kind(job: AsrJob) -> tuple[bool, int, float]:
+    return job.is_final, context_s(job.seconds, job.full_context), job.temperature

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tokenizers
 
+from engine.asr.backend import Task
 from engine.errors import ModelError
 
 # Half of the decoder's 448 positions, less the <|startofprev|> token, may hold earlier text.
@@ -27,17 +28,31 @@ class Vocabulary:
         self.end_of_text = self._id("<|endoftext|>")
         self.start = self._id("<|startoftranscript|>")
         self._previous = self._id("<|startofprev|>")
-        self._transcribe = self._id("<|transcribe|>")
+        self._tasks: dict[str, int] = {
+            task: self._id(f"<|{task}|>") for task in ("transcribe", "translate")
+        }
         self._no_timestamps = self._id("<|notimestamps|>")
         self.languages = self._languages(config.get("lang_ids", []))
         # English-only models have one token fewer, and no language or task in their prompts.
         self.multilingual = self.end_of_text != 50256
 
-    def prompt(self, language: str | None, previous: Sequence[int] = ()) -> list[int]:
-        """The tokens before the text: earlier text, start, language, task."""
+    def prompt(
+        self, language: str | None, previous: Sequence[int] = (), task: Task = "transcribe"
+    ) -> list[int]:
+        """The tokens before the text, as in the paper's figure 1: earlier text, start, what to do.
+
+        Raises ``ModelError`` for a language that the model does not know, and for a translation
+        by an English-only model.
+        """
         before = [self._previous, *previous] if previous else []
-        task = [self._id(f"<|{language}|>"), self._transcribe] if self.multilingual else []
-        return [*before, self.start, *task, self._no_timestamps]
+        return [*before, self.start, *self._what_to_do(language, task), self._no_timestamps]
+
+    def _what_to_do(self, language: str | None, task: Task) -> list[int]:
+        if self.multilingual:
+            return [self._id(f"<|{language}|>"), self._tasks[task]]
+        if task == "translate":
+            raise ModelError("an English-only Whisper cannot translate: choose a multilingual one")
+        return []
 
     def previous(self, prompt: str, context: str) -> list[int]:
         """Tokens of the words to expect and of the settled text, the newest kept if too long."""

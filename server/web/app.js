@@ -127,6 +127,10 @@ client.on("response_delta", (message) => log.delta(message));
 client.on("chatbot_response", (message) => {
   const { asr, first_token: firstToken, total } = message.timings ?? {};
   const stages = { recognise: asr, firstToken, complete: total };
+  if (!isPush() && message.error_code === "no_speech") {
+    log.forget(message);
+    return showState();
+  }
   log.finish(message, stages);
   $("backend").textContent = message.backend_used;
   if (!message.error) chart.add(stages);

@@ -73,7 +73,7 @@ function bar({ recognise = 0, firstToken, complete }, y, x) {
 
 function describe({ recognise, firstToken, complete }) {
   const parts = [];
-  if (recognise) parts.push(`words after ${formatMs(recognise)}`);
+  if (recognise !== undefined) parts.push(`words after ${formatMs(recognise)}`);
   if (firstToken) parts.push(`first token after ${formatMs(firstToken)}`);
   return `Last turn: ${[...parts, `whole reply after ${formatMs(complete)}`].join(", ")}.`;
 }

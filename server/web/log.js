@@ -89,6 +89,14 @@ export class ConversationLog {
     this.#follow();
   }
 
+  /** Hands-free, a cough is no turn: leave no trace of it. */
+  forget({ turn }) {
+    const row = this.#rows.find((other) => other.turn === turn);
+    this.#rows = this.#rows.filter((other) => other !== row);
+    row?.element.remove();
+    this.#empty.hidden = this.#list.children.length > 0;
+  }
+
   /** The connection is gone. Turns that will be sent again start over; the others end here. */
   interrupt({ willReplay }) {
     for (const row of this.#rows) {
@@ -148,7 +156,9 @@ export class ConversationLog {
 }
 
 function describeCall({ recognise }) {
-  return recognise ? `recognised in ${formatMs(recognise)}` : "";
+  if (recognise === undefined) return "";
+  // The last partial was already the final text.
+  return recognise < 1 ? "recognised while you spoke" : `recognised in ${formatMs(recognise)}`;
 }
 
 function describeReply({ cancelled }, { firstToken, complete }) {

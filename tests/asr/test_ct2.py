@@ -13,6 +13,7 @@ from spoken import read, said
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.ct2 import CTranslate2Whisper
 from engine.asr.vocabulary import Vocabulary
+from engine.asr.words import words_of
 from engine.errors import AsrFailed, ModelError
 from engine.types import Pcm
 
@@ -105,3 +106,20 @@ def test_prompts(whisper_base: Path, whisper_tiny: Path) -> None:
     assert len(long) <= 223
     assert base.decode(long).startswith(" alpha beta")
     assert base.decode(base.encode(" Grüße, 世界")) == " Grüße, 世界"
+
+
+def test_words_are_timed_where_asked_for(
+    backend: CTranslate2Whisper, clips: dict[str, Pcm]
+) -> None:
+    heard = run(backend, job(clips["en/quick_brown_fox"], language="en", align=True))[0]
+    words = words_of(heard.tokens, heard.token_times, backend.decode)
+    assert [w.text for w in words][-2:] == ["lazy", "dog."]
+    starts = [w.start_s for w in words]
+    assert starts == sorted(starts)
+    assert words[-1].end_s <= heard.job.seconds
+
+
+def test_a_translation_is_english(backend: CTranslate2Whisper, phrases: Path) -> None:
+    french = read(phrases, "fr/bonjour_monde")
+    heard = run(backend, job(french, language="fr", task="translate"))[0]
+    assert "world" in said(heard.text)

@@ -278,3 +278,19 @@ def test_nonsense_costs_only_an_error_message(echo_server: ServerProcess) -> Non
     codes, reply = asyncio.run(conversation())
     assert codes == ["session_required", *(code for _, code in nonsense)]
     assert reply["transcription"] == "What is the capital of France?"
+
+
+def test_words_come_with_their_times(echo_server: ServerProcess) -> None:
+    lead_s = 2.0
+    audio = silence(lead_s) + spoken(QUESTION)
+    (messages,) = talk(echo_server, audio, audio=RAW, events=["transcript", "words"])
+    (transcript,) = of(messages, "transcription")
+    timed = transcript["words"]
+    assert " ".join(w["text"] for w in timed) == transcript["text"]
+    assert lead_s - 0.3 < timed[0]["start_s"] < timed[-1]["end_s"] < lead_s + 2.4
+
+
+def test_french_can_be_answered_in_english(echo_server: ServerProcess, phrases: Path) -> None:
+    audio = spoken(phrases / "fr/bonjour_monde.wav")
+    (messages,) = talk(echo_server, audio, audio=RAW, language="fr", task="translate")
+    assert "world" in words(answer(messages)["transcription"])

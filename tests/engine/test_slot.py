@@ -37,8 +37,14 @@ def decode(tokens: Sequence[int]) -> str:
 class Bench:
     """A slot, fed speech and silence; jobs wait here until the test answers them."""
 
-    def __init__(self, partials: bool = False, endpointing: str = "client", **limits: float):
-        options = SessionOptions(partials=partials, endpointing=endpointing)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        partials: bool = False,
+        endpointing: str = "client",
+        words: bool = False,
+        **limits: float,
+    ):
+        options = SessionOptions(partials=partials, endpointing=endpointing, words=words)  # type: ignore[arg-type]
         self.slot = Slot(7, 0, options, EngineSettings(**limits), decode)  # type: ignore[arg-type]
         self.events: list[Event] = []
         self.jobs: list[AsrJob] = []
@@ -338,6 +344,28 @@ def test_undecoded_speech_pushes_back() -> None:
         bench.answer(1)
         bench._pump(0.9)
     assert not bench.slot.blocked
+
+
+def test_words_are_timed_on_the_session_s_clock() -> None:
+    bench = Bench(vad_padding_ms=0, words=True)
+    bench.idle = False
+    bench.pause(2)
+    bench.say(1)
+    bench.pause(3)
+    bench.say(1)
+    bench.end()
+    job = bench.jobs.pop(0)
+    assert job.align
+    times = (0.2, 0.5, 1.3, 1.8)
+    hypothesis = Hypothesis(job, (1, 2, 3), decode((1, 2, 3)), "en", token_times=times)
+    bench._do(bench.slot.answer(hypothesis, Verdict.KEEP, bench.now))
+    (final,) = (e for e in bench.events if isinstance(e, Transcript))
+    assert [w.text for w in final.words] == ["one", "two", "three"]
+    starts = [w.start_s for w in final.words]
+    assert starts == pytest.approx([2.2, 2.5, 6.3], abs=0.1)
+    # "two" ends with the speech it was said in, not in the speech after the pause
+    assert final.words[1].end_s == pytest.approx(3.0, abs=0.1)
+    assert final.words[2].end_s == pytest.approx(6.8, abs=0.1)
 
 
 steps = st.lists(

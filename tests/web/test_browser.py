@@ -77,7 +77,8 @@ def test_hands_free_over_many_turns(
 def test_speaking_over_the_reply_stops_it(
     start_server: StartServer, open_page: OpenPage, question_again: str, artifacts: Path
 ) -> None:
-    server = start_server("--system", "Explain at great length, with many details.")
+    system = "Explain at great length, with many details."
+    server = start_server("--system", system, "--llm-max-tokens", "512")
     page = open_page(server.url, question_again)
     wait_connected(page)
     choose_hands_free(page)

@@ -137,6 +137,23 @@ def test_nothing_heard_and_failed_turns_say_so(
     keep(page, artifacts, "failed-turns")
 
 
+def test_hands_free_a_cough_leaves_no_trace(
+    echo_server: ServerProcess, open_page: OpenPage, question_once: str
+) -> None:
+    script = Script([])
+    page = open_page(echo_server.url, question_once, prepare=script)
+    wait_connected(page)
+    choose_hands_free(page)
+    page.locator("#talk").dispatch_event("click")
+    expect(page.locator("#hearing")).to_have_text("Listening")
+    script.say(type="partial_transcription", turn=0, text="Hm", stable_chars=0)
+    expect(page.locator(".turn")).to_have_count(1)
+    nothing = answer("", "", error="No speech was found.", error_code="no_speech")[2]
+    script.say(**nothing)
+    expect(page.locator(".turn")).to_have_count(0)
+    expect(page.locator("#invitation")).to_be_visible()
+
+
 def test_escape_stops_the_reply(
     echo_server: ServerProcess, open_page: OpenPage, question_once: str, artifacts: Path
 ) -> None:

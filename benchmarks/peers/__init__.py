@@ -1,0 +1,1 @@
+"""Other servers, measured beside ours: installed, started, driven and stopped by the harness."""

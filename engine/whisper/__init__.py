@@ -1,0 +1,1 @@
+"""Whisper in torch: CTranslate2 weights, slots, continuous batching, draft verification."""

@@ -1,0 +1,254 @@
+"""Whisper in torch behind the speech seam: what one job costs is what changed since the last."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.asr.backend import AsrJob, Hypothesis
+from engine.asr.guards import CONTEXT_MARGIN_S, context_s, token_cap
+from engine.errors import AntiphonError, AsrFailed
+from engine.metrics import STAGE_SECONDS
+from engine.types import SAMPLE_RATE
+from engine.whisper.alignment import settled_tokens, token_times
+from engine.whisper.features import Heard, features, hear
+from engine.whisper.linear import ComputeType
+from engine.whisper.model import WhisperModel
+from engine.whisper.recent import Recent
+from engine.whisper.row import RowRequest, RowResult
+from engine.whisper.spec import FRAMES_PER_S
+
+log = logging.getLogger(__name__)
+
+_Window = tuple[int, int, int]  # key, turn, window
+
+_DRAFTS = 4096
+_PARTIAL_CONTEXT_S = 12
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    job: AsrJob
+    started_at: float
+
+
+class TorchWhisper:
+    """An ``AsrBackend`` with continuous batching.
+
+    A step encodes what waits, finals first, and then runs one decoder pass over all rows; jobs
+    that finished come back, and the others go on in the next step, so call ``step`` while
+    ``active``. Cancelled jobs do not come back. The last hypothesis of a window is the draft of
+    its next one, and its features are extended, not computed again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        device: str = "cpu",
+        compute_type: ComputeType = "auto",
+        threads: int = 0,
+        slots: int = 16,
+    ) -> None:
+        self.name = f"torch/{folder.name}"
+        if threads:
+            torch.set_num_threads(threads)
+        self._model = WhisperModel(folder, device, compute_type, slots)
+        self._rows = self._model.continuous()
+        # A CPU gains nothing from encoding two segments at once, and the first would wait.
+        self._encode_batch = 1 if self._model.device.type == "cpu" else slots
+        self._waiting: list[AsrJob] = []
+        self._running: dict[int, _Running] = {}
+        self._heard: Recent[_Window, Heard] = Recent(2 * slots)
+        self._drafts: Recent[_Window, tuple[int, ...]] = Recent(_DRAFTS)
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """Language codes that the model knows."""
+        return self._model.tokens.languages
+
+    @property
+    def active(self) -> int:
+        """Jobs that were submitted and have not come back."""
+        return len(self._waiting) + len(self._running)
+
+    def capacity(self, job: AsrJob) -> int:
+        """What the next step can encode: others had better wait where they can be replaced."""
+        if not job.is_final and self._final_at_work:
+            return 0
+        return max(0, min(self._encode_batch, self._rows.free) - len(self._waiting))
+
+    def submit(self, jobs: Sequence[AsrJob]) -> None:
+        self._waiting.extend(jobs)
+        self._waiting.sort(key=lambda job: not job.is_final)  # stable: oldest first in each kind
+
+    def cancel(self, key: int, turn_id: int | None = None) -> None:
+        """Forget jobs, free their slots, and drop what was kept for their windows."""
+
+        def gone(window: _Window) -> bool:
+            return window[0] == key and turn_id in (None, window[1])
+
+        self._waiting = [job for job in self._waiting if not gone(_window(job))]
+        for slot, running in list(self._running.items()):
+            if gone(_window(running.job)):
+                del self._running[slot]
+                self._rows.leave(slot)
+        self._heard.forget(gone)
+        self._drafts.forget(gone)
+
+    @torch.inference_mode()
+    def step(self) -> list[Hypothesis]:
+        """Encode what may begin, then one decoder pass; the jobs that finished in it."""
+        failed = self._admit()
+        try:
+            with STAGE_SECONDS.labels("asr_decode").time():
+                finished = self._rows.step()
+        except (RuntimeError, ValueError) as error:
+            return failed + self._abandon(error)
+        return failed + [self._finish(slot, result) for slot, result in finished]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self._model.tokens.decode(tokens)
+
+    def warmup(self) -> None:
+        """One second of silence through everything, so that the first speaker does not wait."""
+        silence = np.zeros(SAMPLE_RATE, dtype=np.float32)
+        self.submit([AsrJob(-1, 0, 0, silence, is_final=True)])
+        while self.active:
+            self.step()
+        self.cancel(-1, 0)
+
+    def close(self) -> None:
+        """Forget every job; the weights go with the object."""
+        self._waiting.clear()
+        for slot in list(self._running):
+            self._rows.leave(slot)
+        self._running.clear()
+
+    @property
+    def _final_at_work(self) -> bool:
+        return any(running.job.is_final for running in self._running.values())
+
+    # ---- begin --------------------------------------------------------------------------
+
+    def _admit(self) -> list[Hypothesis]:
+        """Encode the next jobs of one context length; returns those that failed."""
+        batch = self._next_batch()
+        if not batch:
+            return []
+        started_at = time.monotonic()
+        try:
+            with STAGE_SECONDS.labels("asr_encode").time():
+                states = self._encode(batch)
+        except (RuntimeError, ValueError) as error:
+            return [self._failure(job, error) for job in batch]
+        joined = zip(batch, states, strict=True)
+        failed = [self._join(job, of_job, started_at) for job, of_job in joined]
+        return [hypothesis for hypothesis in failed if hypothesis is not None]
+
+    def _join(self, job: AsrJob, states: torch.Tensor, started_at: float) -> Hypothesis | None:
+        """Give a job its slot; what went wrong, if it cannot be decoded."""
+        try:
+            slot = self._rows.join(self._request(job), states)
+        except (AntiphonError, RuntimeError, ValueError) as error:
+            return self._failure(job, error)
+        self._running[slot] = _Running(job, started_at)
+        return None
+
+    def _next_batch(self) -> list[AsrJob]:
+        """Waiting jobs of the first one's kind and length; no partial while a final decodes."""
+        if not self._waiting or not self._rows.free:
+            return []
+        first = self._waiting[0]
+        if not first.is_final and self._final_at_work:
+            return []
+        alike = [
+            job
+            for job in self._waiting
+            if job.is_final == first.is_final and _context_s(job) == _context_s(first)
+        ]
+        batch = alike[: min(self._encode_batch, self._rows.free)]
+        taken = {id(job) for job in batch}
+        self._waiting = [job for job in self._waiting if id(job) not in taken]
+        return batch
+
+    def _encode(self, jobs: Sequence[AsrJob]) -> torch.Tensor:
+        frames = _context_s(jobs[0]) * FRAMES_PER_S
+        mel = torch.stack([features(self._hear(job), frames) for job in jobs])
+        return self._model.encoder(mel.to(self._model.device, non_blocking=True))
+
+    def _hear(self, job: AsrJob) -> Heard:
+        window = _window(job)
+        heard = hear(job.pcm, self._model.spec.n_mels, self._heard.get(window))
+        self._heard.put(window, heard)
+        return heard
+
+    def _request(self, job: AsrJob) -> RowRequest:
+        return RowRequest(
+            max_tokens=token_cap(job.seconds),
+            language=job.language,
+            task=job.task,
+            previous=tuple(self._model.tokens.previous(job.prompt, job.context)),
+            prefix=job.prefix,
+            draft=self._draft(job),
+            temperature=job.temperature,
+            align=job.align,
+            seed=hash((*_window(job), job.attempt)) & 0x7FFFFFFF,
+        )
+
+    def _draft(self, job: AsrJob) -> tuple[int, ...]:
+        """The last hypothesis after the prefix, if it begins with it."""
+        last = self._drafts.get(_window(job)) or ()
+        return last[len(job.prefix) :] if last[: len(job.prefix)] == job.prefix else ()
+
+    # ---- end ----------------------------------------------------------------------------
+
+    def _finish(self, slot: int, result: RowResult) -> Hypothesis:
+        running = self._running.pop(slot)
+        self._drafts.put(_window(running.job), result.tokens)
+        attention, seconds = result.attention, running.job.seconds
+        return Hypothesis(
+            token_times=() if attention is None else token_times(attention, seconds),
+            settled=None if attention is None else _settled(attention, seconds),
+            job=running.job,
+            tokens=result.tokens,
+            text=self.decode(result.tokens),
+            language=result.language,
+            avg_logprob=result.avg_logprob,
+            no_speech_prob=result.no_speech_prob,
+            started_at=running.started_at,
+        )
+
+    def _abandon(self, error: Exception) -> list[Hypothesis]:
+        """Fail every row at work: their caches cannot be trusted any more."""
+        lost = [self._failure(running.job, error) for running in self._running.values()]
+        for slot in self._running:
+            self._rows.leave(slot)
+        self._running.clear()
+        return lost
+
+    def _failure(self, job: AsrJob, error: Exception) -> Hypothesis:
+        log.warning("a segment of %.1f s failed: %s", job.seconds, error)
+        failure = AsrFailed(f"{self.name} failed on a segment: {error}")
+        return Hypothesis(job, error=failure, started_at=time.monotonic())
+
+
+def _settled(attention: torch.Tensor, seconds: float) -> int:
+    return settled_tokens(attention[:, :-1], seconds)
+
+
+def _window(job: AsrJob) -> _Window:
+    return job.key, job.turn_id, job.window
+
+
+def _context_s(job: AsrJob) -> int:
+    """A partial with room to spare takes a shorter context: as a draft it serves as well."""
+    short = job.seconds + CONTEXT_MARGIN_S <= _PARTIAL_CONTEXT_S
+    if short and not job.is_final and not job.full_context:
+        return _PARTIAL_CONTEXT_S
+    return context_s(job.seconds, job.full_context)

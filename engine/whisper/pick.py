@@ -1,0 +1,144 @@
+"""The next token of each row: Whisper's rules as data, and the choice under them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.whisper.spec import WhisperSpec
+from engine.whisper.tokenizer import WhisperTokenizer
+from kernels.dispatch import operations_for
+from kernels.token_pick import PickRule, TokenLayout
+
+_ANY, _FIRST = 0, 1
+_MAX_INITIAL_TIMESTAMP = 50  # steps of 0.02 s, as in OpenAI's Whisper
+_ROUNDING = 2.0**-7  # of a bfloat16 logit, twice over
+
+
+@dataclass(frozen=True, slots=True)
+class RowRule:
+    """What one row may pick, and how: ``temperature`` 0 is greedy, else ``generator`` is used."""
+
+    pick: PickRule
+    temperature: float = 0.0
+    generator: torch.Generator | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        return self.pick.first_token == 0 and self.pick.timestamp_low == self.pick.timestamp_high
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    token: int
+    log_probability: float
+
+
+def plain_rule(said: int) -> PickRule:
+    """Text only, after ``said`` tokens of it."""
+    return PickRule(_ANY if said else _FIRST, 0, 0, 0)
+
+
+def timestamp_rule(said: Sequence[int], tokens: WhisperTokenizer, vocabulary: int) -> PickRule:
+    """The rule after ``said``: times come in pairs and never go back (OpenAI's Whisper)."""
+    begin = tokens.timestamp_begin
+    if not said:
+        return PickRule(_FIRST, begin, begin, begin + _MAX_INITIAL_TIMESTAMP + 1)
+    times = [token for token in said if token >= begin]
+    low = times[-1] if times else begin
+    if said[-1] < begin:
+        return PickRule(_ANY, 0, low + bool(times), vocabulary)
+    if len(said) < 2 or said[-2] >= begin:
+        return PickRule(_ANY, 0, 0, 0)
+    return PickRule(_ANY, tokens.end_of_text, low, vocabulary)
+
+
+class TokenPicker:
+    """Greedy or sampled choice, with log-probabilities after suppression.
+
+    On a CPU in bfloat16, where a logit has eight bits, all tokens that could be the best are
+    scored again in float32 against ``embeddings``: a choice then depends on the hidden state only.
+    """
+
+    def __init__(
+        self,
+        spec: WhisperSpec,
+        tokens: WhisperTokenizer,
+        embeddings: Tensor,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self._layout = TokenLayout(tokens.end_of_text, tokens.timestamp_begin)
+        never = (*spec.suppress, tokens.no_timestamps)
+        self._never = torch.tensor(sorted(set(never)), device=device)
+        self._masks = torch.zeros(2, spec.vocabulary, dtype=torch.bool, device=device)
+        self._masks[:, self._never] = True
+        self._begin = torch.tensor(spec.suppress_begin, dtype=torch.int64, device=device)
+        self._masks[_FIRST, self._begin] = True
+        self._pick = operations_for(device, dtype).token_pick
+        self._dense = device.type == "cpu"
+        self._embeddings = embeddings if self._dense and dtype is torch.bfloat16 else None
+
+    def __call__(self, hidden: Tensor, logits: Tensor, rules: Sequence[RowRule]) -> list[Pick]:
+        """One pick a row. hidden ``[rows, width]`` float32, logits ``[rows, vocabulary]``."""
+        if self._dense and all(rule.is_plain for rule in rules):
+            picks = self._plain(hidden, logits, rules)
+        else:
+            picks = self._ruled(logits, rules)
+        for row, rule in enumerate(rules):
+            if rule.temperature > 0:
+                picks[row] = self._sampled(hidden[row], logits[row], rule, picks[row])
+        return picks
+
+    def _ruled(self, logits: Tensor, rules: Sequence[RowRule]) -> list[Pick]:
+        table = torch.tensor([rule.pick for rule in rules], dtype=torch.int32)
+        picked = self._pick(logits, self._masks, table.to(logits.device), self._layout)
+        # one transfer to the host
+        both = torch.stack([picked.token.double(), picked.log_probability.double()], 1).tolist()
+        return [Pick(int(token), probability) for token, probability in both]
+
+    def _plain(self, hidden: Tensor, logits: Tensor, rules: Sequence[RowRule]) -> list[Pick]:
+        """A CPU's way for rows without timestamps: few passes over the logits."""
+        allowed = logits.to(torch.float32, copy=True)
+        allowed[:, self._never] = -torch.inf
+        allowed[:, self._layout.timestamp_begin :] = -torch.inf
+        for row, rule in enumerate(rules):
+            if rule.pick.mask == _FIRST:
+                allowed[row, self._begin] = -torch.inf
+        best, token = allowed.max(dim=1)
+        if self._embeddings is not None:
+            best, token = self._rescored(hidden, allowed, best, token)
+        log_probability = best - allowed.logsumexp(1)
+        pairs = zip(token.tolist(), log_probability.tolist(), strict=True)
+        return [Pick(*pair) for pair in pairs]
+
+    def _rescored(
+        self, hidden: Tensor, allowed: Tensor, best: Tensor, token: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Decide between the tokens that bfloat16 cannot tell apart."""
+        assert self._embeddings is not None
+        close = allowed >= (best - best.abs() * _ROUNDING - _ROUNDING)[:, None]
+        rows, candidates = close.nonzero(as_tuple=True)
+        if len(rows) == len(best):
+            return best, token
+        vectors = self._embeddings[candidates].float()
+        scores = (hidden[rows] * vectors).sum(1)
+        exact = torch.full_like(allowed[:, :1], -torch.inf).squeeze(1)
+        exact.scatter_reduce_(0, rows, scores, "amax")
+        winners = (scores == exact[rows]).nonzero().squeeze(1)
+        token = token.clone()
+        # of equal scores the lowest token, like argmax: candidates ascend within a row
+        token[rows[winners.flip(0)]] = candidates[winners.flip(0)]
+        return exact, token
+
+    def _sampled(self, hidden: Tensor, logits: Tensor, rule: RowRule, greedy: Pick) -> Pick:
+        """Draw from ``softmax(logits / temperature)`` by adding Gumbel noise."""
+        noise = torch.rand(logits.shape, generator=rule.generator).clamp_(min=1e-20)
+        gumbel = -(-noise.log()).log()
+        scaled = logits.float() / rule.temperature + gumbel.to(logits.device)
+        drawn = self._ruled(scaled[None], [rule])[0]
+        total = float(logits[greedy.token]) - greedy.log_probability
+        return Pick(drawn.token, float(logits[drawn.token]) - total)

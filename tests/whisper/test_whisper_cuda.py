@@ -1,0 +1,70 @@
+"""The form that runs on a GPU: its logic on a CPU, and all of it where there is a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from whisper_cases import alone, encode, finish
+
+from engine.types import Pcm
+from engine.whisper.cache import SlotCaches
+from engine.whisper.model import WhisperModel
+from engine.whisper.row import RowRequest, RowResult
+
+pytestmark = pytest.mark.models
+
+REQUESTS = [
+    RowRequest(max_tokens=60, draft=(464, 2068, 999)),
+    RowRequest(max_tokens=60, timestamps=True),
+    RowRequest(max_tokens=20, previous=(2436, 1573, 11), align=True),
+]
+
+
+def together(model: WhisperModel, states: list[Tensor]) -> list[RowResult]:
+    decoder = model.continuous()
+    with torch.inference_mode():
+        slots = [
+            decoder.join(request, heard) for request, heard in zip(REQUESTS, states, strict=True)
+        ]
+    results = finish(decoder)
+    return [results[slot] for slot in slots]
+
+
+def test_through_the_kernels_seam_the_text_is_the_same(
+    tiny: WhisperModel, whisper_tiny: Path, english_states: list[Tensor]
+) -> None:
+    """A model told to use strided caches, as on a GPU: there its attention goes to `kernels`."""
+    model = WhisperModel(whisper_tiny, "cpu", "float32", slots=3)
+    model.decoder.caches = SlotCaches(model.spec, 3, model.dtype, model.device, compact=False)
+    expected = [
+        alone(tiny, states, request)
+        for states, request in zip(english_states, REQUESTS, strict=True)
+    ]
+    results = together(model, english_states)
+    assert [r.tokens for r in results] == [r.tokens for r in expected]
+    attention, same = results[2].attention, expected[2].attention
+    assert attention is not None
+    assert same is not None
+    torch.testing.assert_close(attention, same, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("compute_type", ["float32", "float16"])
+def test_on_a_gpu_the_text_is_that_of_the_cpu(
+    tiny: WhisperModel, whisper_tiny: Path, english: dict[str, Pcm], compute_type: str
+) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    model = WhisperModel(
+        whisper_tiny, "cuda", "float32" if compute_type == "float32" else "float16", slots=3
+    )
+    states = [encode(model, pcm) for pcm in english.values()]
+    expected = [
+        alone(tiny, encode(tiny, pcm), request)
+        for pcm, request in zip(english.values(), REQUESTS, strict=True)
+    ]
+    results = together(model, states)
+    assert [r.tokens for r in results] == [r.tokens for r in expected]
