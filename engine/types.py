@@ -158,6 +158,21 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen.
+
+    ``temperature`` 0 always takes the likeliest; ``top_p`` keeps the likeliest tokens that
+    together have that probability; a reply ends before any of ``stop``; with the same ``seed``
+    (``None``: a new one each time) the same request gets the same reply, as far as the backend can.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """Answer ``messages`` (oldest first; the last is the user's)."""
 
@@ -165,6 +180,7 @@ class GenerateRequest:
     turn_id: int
     messages: tuple[Message, ...]
     max_tokens: int
+    sampling: Sampling = Sampling()
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,9 +93,12 @@ def hear(settings: EngineSettings, pcm: Pcm) -> tuple[str, str]:
     backend = load(settings, device)
     try:
         backend.submit([AsrJob(0, 0, 0, pcm, is_final=True)])
-        (hypothesis,) = backend.step()
+        hypotheses = backend.step()
+        while backend.active:
+            hypotheses += backend.step()
     finally:
         backend.close()
+    (hypothesis,) = hypotheses
     if hypothesis.error is not None:
         raise hypothesis.error
     return f"{backend.name} on {device}", hypothesis.text.strip()
