@@ -39,7 +39,7 @@ class EngineSettings(BaseModel):
     vad_min_silence_ms: int = Field(500, ge=64, le=10000, description="silence that ends speech")
     vad_padding_ms: int = Field(300, ge=0, le=2000, description="audio kept around speech")
 
-    llm: Literal["llamacpp", "echo"] = Field("llamacpp", description="what answers")
+    llm: Literal["llamacpp", "exllamav2", "echo"] = Field("llamacpp", description="what answers")
     llm_model: str = Field("smollm2-135m-instruct", description="LLM: a name or a GGUF file")
     llm_slots: int = Field(4, ge=1, le=256, description="replies generated at the same time")
     llm_context_tokens: int = Field(2048, ge=256, le=131072, description="context of one slot")
