@@ -17,9 +17,6 @@ from engine.llm.chat_template import load_chat_template
 from engine.llm.exllama import ExLlama
 from engine.types import GenerateRequest, Message, ResponseDelta
 
-pytest.importorskip("gguf")
-import hf_model
-
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
@@ -30,15 +27,8 @@ CITIES = {"France": "Paris", "Italy": "Rome", "Japan": "Tokyo", "Egypt": "Cairo"
 
 
 @pytest.fixture(scope="module")
-def folder(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("smollm2")
-    hf_model.convert(smollm2, made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def backend(folder: Path) -> Iterator[ExLlama]:
-    made = ExLlama(SETTINGS, folder)
+def backend(small_model: Path) -> Iterator[ExLlama]:
+    made = ExLlama(SETTINGS, small_model)
     made.warmup()
     yield made
     made.close()
@@ -61,11 +51,11 @@ def answers(backend: ExLlama, *requests: GenerateRequest) -> dict[int, str]:
     return texts
 
 
-def test_it_says_what_the_written_out_model_says(backend: ExLlama, folder: Path) -> None:
+def test_it_says_what_the_written_out_model_says(backend: ExLlama, small_model: Path) -> None:
     asked = question(1, "France", 7)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    ids = tokenizer.encode(load_chat_template(folder).render(asked.messages)).ids
-    model, start = SmallLlama(folder), len(ids)
+    tokenizer = Tokenizer.from_file(str(small_model / "tokenizer.json"))
+    ids = tokenizer.encode(load_chat_template(small_model).render(asked.messages)).ids
+    model, start = SmallLlama(small_model), len(ids)
     with torch.inference_mode():
         for _ in range(7):
             zero = torch.zeros(1, dtype=torch.int32)

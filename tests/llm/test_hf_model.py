@@ -34,20 +34,13 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def folder(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("smollm2")
-    hf_model.convert(smollm2, made)
-    return made
+def model(small_model: Path) -> SmallLlama:
+    return SmallLlama(small_model)
 
 
 @pytest.fixture(scope="module")
-def model(folder: Path) -> SmallLlama:
-    return SmallLlama(folder)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(folder: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+def tokenizer(small_model: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(small_model / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +64,11 @@ def ask(call: Callable[..., None], **body: Any) -> dict[str, Any]:
     return found[-1]
 
 
-def test_dequantised_weights_come_back_from_the_file(smollm2: Path, folder: Path) -> None:
+def test_dequantised_weights_come_back_from_the_file(smollm2: Path, small_model: Path) -> None:
     """Each is the GGUF's within float16, in its own order of rows."""
     reader = gguf.GGUFReader(smollm2)
     by_name = {tensor.name: tensor for tensor in reader.tensors}
-    with safe_open(folder / "model.safetensors", "pt") as file:
+    with safe_open(small_model / "model.safetensors", "pt") as file:
         assert len(list(file.keys())) == len(by_name)
         for name in ("blk.7.ffn_down.weight", "token_embd.weight", "output_norm.weight"):
             tensor = by_name[name]
@@ -94,8 +87,8 @@ def test_heads_are_put_back_in_order() -> None:
     assert (hf_model.unpermute(halves, heads=2) == rows).all()
 
 
-def test_the_configuration_is_read_where_exllamav2_looks(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
+def test_the_configuration_is_read_where_exllamav2_looks(small_model: Path) -> None:
+    config = json.loads((small_model / "config.json").read_text())
     assert config["rope_theta"] == 100_000
     assert config["architectures"] == ["LlamaForCausalLM"]
     assert config["hidden_size"] % config["num_attention_heads"] == 0
@@ -112,8 +105,8 @@ def test_it_cuts_text_as_llama_cpp_does(tokenizer: Tokenizer, llama_cpp: Any, te
     assert usage["prompt_tokens"] == len(tokenizer.encode(text).ids)
 
 
-def test_marks_of_the_template_are_single_tokens(folder: Path, tokenizer: Tokenizer) -> None:
-    prompt = load_chat_template(folder).render(QUESTION)
+def test_marks_of_the_template_are_single_tokens(small_model: Path, tokenizer: Tokenizer) -> None:
+    prompt = load_chat_template(small_model).render(QUESTION)
     assert prompt.endswith("<|im_start|>assistant\n")
     ids = tokenizer.encode(prompt).ids
     assert ids.count(tokenizer.token_to_id("<|im_start|>")) == 3
@@ -130,9 +123,9 @@ def greedy(model: SmallLlama, prompt: list[int], count: int) -> list[int]:
 
 @torch.inference_mode()
 def test_it_says_what_llama_cpp_says(
-    folder: Path, model: SmallLlama, tokenizer: Tokenizer, llama_cpp: Any
+    small_model: Path, model: SmallLlama, tokenizer: Tokenizer, llama_cpp: Any
 ) -> None:
-    prompt = load_chat_template(folder).render(QUESTION)
+    prompt = load_chat_template(small_model).render(QUESTION)
     messages = [{"role": m.role, "content": m.content} for m in QUESTION]
     answer = ask(llama_cpp.handle_chat_completions, messages=messages, max_tokens=7)
     said = answer["choices"][0]["message"]["content"]
@@ -142,10 +135,10 @@ def test_it_says_what_llama_cpp_says(
 
 @torch.inference_mode()
 def test_paged_equals_unpaged_token_for_token(
-    folder: Path, model: SmallLlama, tokenizer: Tokenizer
+    small_model: Path, model: SmallLlama, tokenizer: Tokenizer
 ) -> None:
     """Two replies at once over scattered pages, one prompt in pieces over a page's edge."""
-    short = tokenizer.encode(load_chat_template(folder).render(QUESTION)).ids
+    short = tokenizer.encode(load_chat_template(small_model).render(QUESTION)).ids
     long = tokenizer.encode("The cat sat on the mat, and so did the dog. " * 24).ids
     assert len(long) > 256 + 8
     pages, count = Pages(model, sequences=2, pages_each=2), 3
