@@ -41,9 +41,8 @@ lint: $(READY) ## ruff, mypy, and hadolint for the container
 resolve: $(READY) ## hold requirements-cuda.lock against the package index
 	$(BIN)/python .ci/cuda_lock.py check
 
-bench: $(READY) ## measure; the figures go to benchmarks/results/
-	@$(BIN)/antiphon models pull --all
-	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-autosave $(ARGS)
+bench: $(READY) ## measure everything (25 minutes) and rewrite docs/BENCHMARKS.md; ARGS="latency"
+	@PYTHON=$(BIN)/python ANTIPHON=$(BIN)/antiphon bash benchmarks/measure_all.sh $(ARGS)
 
 clean: ## remove .venv and what the tools left; models stay in the user's cache
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,10 +1,13 @@
-"""What the short encoder context costs in words and saves in work, on the speech corpus.
+"""What the engine's savings cost in words, and what they save in work, on the speech corpus.
 
-Every English clip of the corpus is transcribed twice by the same model: as Whisper would, with 30
-seconds of context and all its silence; and as the engine does, trimmed by VAD, with the shortest
-context that is safe. Prints and writes word error rates and the encoder's processor time.
+With CTranslate2 every English clip of the corpus is transcribed twice by the same model: as Whisper
+would, with 30 seconds of context and all its silence; and as the engine does, trimmed by VAD, with
+the shortest context that is safe. With torch the first is in float32, and the second has every
+saving on: bfloat16 where the processor has it, partials as drafts, settled words forced, guesses
+at pauses that stand for finals. Prints and writes word error rates and the processor time of the
+encoder, or of everything.
 
-    ANTIPHON_SPEECH=../shared/speech python -m benchmarks.context
+    ANTIPHON_SPEECH=../shared/speech python -m benchmarks.context --asr torch
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -26,7 +31,7 @@ from rich.progress import track
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from benchmarks.machine import describe
-from engine.asr.backend import AsrJob
+from engine.asr.backend import AsrBackend, AsrJob
 from engine.asr.ct2 import CTranslate2Whisper
 from engine.asr_lane import AsrLane, Submit
 from engine.config import EngineSettings
@@ -34,8 +39,10 @@ from engine.models import resolve
 from engine.slot import End, Slot
 from engine.types import Pcm, SessionOptions, Transcript
 from engine.vad.silero import SileroVad
+from engine.whisper.backend import TorchWhisper
 from server.audio_file import read_pcm
 
+Row = tuple[str, Callable[[Pcm], str], Callable[[], float]]
 SETS = ("librispeech", "ljspeech", "questions")
 
 
@@ -61,27 +68,41 @@ class Clip:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="base", help="Whisper model (default: base)")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/context.json"))
+    parser.add_argument("--asr", default="ctranslate2", choices=["ctranslate2", "torch"])
+    parser.add_argument("--out", type=Path, help="(default: benchmarks/results/context-ASR.json)")
     args = parser.parse_args()
+    out = args.out or Path(f"benchmarks/results/context-{args.asr}.json")
     clips = load_clips(Path(os.environ["ANTIPHON_SPEECH"]))
     settings = EngineSettings()
-    backend = TimedWhisper(resolve(args.model, "asr", settings.home), threads=1)
-    backend.warmup()
-    results = {}
-    for name, transcribe in (("whisper_30_s", whole), ("engine", engine(settings))):
-        backend.encode_s = 0.0
-        heard = [transcribe(backend, clip.pcm) for clip in track(clips, name)]
+    folder = resolve(args.model, "asr", settings.home)
+    rows = in_torch(folder, settings) if args.asr == "torch" else in_ctranslate2(folder, settings)
+    results: dict[str, object] = {"speech_s": round(sum(len(c.pcm) for c in clips) / 16_000, 1)}
+    for name, transcribe, cpu_s in rows:
+        before = cpu_s()
+        heard = [transcribe(clip.pcm) for clip in track(clips, name)]
         results[name] = {
             "wer_percent": round(100 * wer(clips, heard), 2),
-            "encode_cpu_s": round(backend.encode_s, 2),
+            "cpu_s": round(cpu_s() - before, 2),
         }
         print(name, results[name])
-    results["encode_ratio"] = round(
-        results["engine"]["encode_cpu_s"] / results["whisper_30_s"]["encode_cpu_s"], 3
-    )
-    results["speech_s"] = round(sum(len(clip.pcm) for clip in clips) / 16_000, 1)
-    args.out.write_text(json.dumps(describe() | {"model": args.model, **results}, indent=2) + "\n")
-    print(f"encoder work: {results['encode_ratio']} of Whisper's own; written to {args.out}")
+    out.write_text(json.dumps(describe() | {"model": args.model, **results}, indent=2) + "\n")
+    print(f"written to {out}")
+
+
+def in_ctranslate2(folder: Path, settings: EngineSettings) -> Iterator[Row]:
+    backend = TimedWhisper(folder, threads=1)
+    backend.warmup()
+    yield "whisper_30_s", partial(whole, backend), lambda: backend.encode_s
+    yield "engine", engine(backend, settings), lambda: backend.encode_s
+
+
+def in_torch(folder: Path, settings: EngineSettings) -> Iterator[Row]:
+    reference = TorchWhisper(folder, compute_type="float32", threads=1)
+    yield "whisper_30_s_float32", partial(whole, reference), time.process_time
+    backend = TorchWhisper(folder, threads=1)
+    backend.warmup()
+    yield "engine", engine(backend, settings), time.process_time
+    yield "engine_streamed", engine(backend, settings, streamed=True), time.process_time
 
 
 def load_clips(folder: Path) -> list[Clip]:
@@ -94,19 +115,25 @@ def read(path: Path) -> Pcm:
     return np.frombuffer(b"".join(read_pcm(path)), "<i2").astype(np.float32) / 32768
 
 
-def whole(backend: TimedWhisper, pcm: Pcm) -> str:
+def whole(backend: AsrBackend, pcm: Pcm) -> str:
     """Whisper's own way: the clip as it is, in 30 seconds, with its fallbacks."""
     job = AsrJob(0, 0, 0, pcm, is_final=True, language="en", full_context=True)
     return decode(backend, job)
 
 
-def engine(settings: EngineSettings) -> Callable[[TimedWhisper, Pcm], str]:
-    """The engine's way: VAD, the slot's windows, the short context, its fallbacks."""
-    vad = SileroVad(1)
+def engine(
+    backend: AsrBackend, settings: EngineSettings, *, streamed: bool = False
+) -> Callable[[Pcm], str]:
+    """The engine's way: VAD, the slot's windows, the short context, its fallbacks.
 
-    def transcribe(backend: TimedWhisper, pcm: Pcm) -> str:
+    ``streamed``: with partials and guesses, each answered before more is heard.
+    """
+    vad, keys = SileroVad(1), count()
+
+    def transcribe(pcm: Pcm) -> str:
         vad.reset(0)
-        slot = Slot(0, 0, SessionOptions(language="en"), settings, backend.decode)
+        options = SessionOptions(language="en", partials=streamed)
+        slot = Slot(next(keys), 0, options, settings, backend.decode)
         slot.put(pcm)
         slot.put(End(0.0))
         lane = AsrLane(backend, lambda _: None)
@@ -114,7 +141,7 @@ def engine(settings: EngineSettings) -> Callable[[TimedWhisper, Pcm], str]:
             _, end = slot.take()
             if end is None:
                 probability = vad.step(slot.frame()[None], np.zeros(1, np.int64))[0]
-                work = slot.heard(float(probability), 0.0, idle=False)
+                work = slot.heard(float(probability), 0.0, idle=streamed)
             else:
                 work = slot.end(end, 0.0)
             while work.submit is not None:
@@ -129,7 +156,7 @@ def engine(settings: EngineSettings) -> Callable[[TimedWhisper, Pcm], str]:
     return transcribe
 
 
-def decode(backend: TimedWhisper, job: AsrJob) -> str:
+def decode(backend: AsrBackend, job: AsrJob) -> str:
     lane = AsrLane(backend, lambda _: None)
     heard = lane.turn([Submit(job)])
     while not heard:

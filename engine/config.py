@@ -32,6 +32,9 @@ class EngineSettings(BaseModel):
     partial_interval_s: float = Field(
         0.6, ge=0.1, le=10, description="new speech before the next partial transcript"
     )
+    settle: Literal["agreement", "attention"] = Field(
+        "agreement", description="what settles words of a partial transcript (attention: torch)"
+    )
     window_s: float = Field(28.0, ge=5, le=29, description="longest speech in one Whisper window")
 
     vad_threshold: float = Field(0.5, gt=0, lt=1, description="speech probability that counts")

@@ -19,7 +19,7 @@ from engine.asr.words import words_of
 from engine.config import EngineSettings
 from engine.errors import AsrFailed
 from engine.track import Track, quietest
-from engine.turn import CUT_SEARCH_S, PAUSE_CLOSES_FROM, Turn, Window
+from engine.turn import CUT_SEARCH_S, LONG_WINDOW_S, PAUSE_CLOSES_FROM, Turn, Window
 from engine.types import (
     SAMPLE_RATE,
     Event,
@@ -224,11 +224,21 @@ class Slot:
         if not (due or (pausing and since > 0 and idle)):
             return
         growing = self._track.slice(start, self._endpointer.now_sample)
-        self._ask(window, window.pcm(growing), until, False, now, work)
+        self._ask(window, window.pcm(growing), until, now, work, whole=pausing)
 
     def _ask(
-        self, window: Window, pcm: Pcm, until: int, final: bool, now: float, work: Work
+        self,
+        window: Window,
+        pcm: Pcm,
+        until: int,
+        now: float,
+        work: Work,
+        *,
+        final: bool = False,
+        whole: bool = False,
     ) -> None:
+        """Send a job; ``whole``: it is no final yet, but may come to stand for one."""
+        check = (final or whole) and len(pcm) > LONG_WINDOW_S * SAMPLE_RATE
         window.pending = True
         window.asked = work.submit = AsrJob(
             key=self.key,
@@ -242,7 +252,9 @@ class Slot:
             prompt=self.options.prompt,
             context=window.turn.text,
             prefix=window.agreement.settled,
-            align=self.options.words,
+            align=self.options.words or check,
+            attend=self._settings.settle == "attention" and not final,
+            stands_in=whole,
             queued_at=now,
         )
 
@@ -261,7 +273,7 @@ class Slot:
                 window.asked = work.promote = replace(asked, is_final=True)
                 return
             else:
-                self._ask(window, window.pcm(), window.until_sample, True, now, work)
+                self._ask(window, window.pcm(), window.until_sample, now, work, final=True)
                 return
 
     def answer(self, hypothesis: Hypothesis, verdict: Verdict, now: float) -> Work:
@@ -304,7 +316,9 @@ class Slot:
             return
         # Near its end a window may be cut before the newest words: those are not settled in it.
         if len(hypothesis.job.pcm) < self._window_samples - CUT_SEARCH_S * SAMPLE_RATE:
-            settled = window.agreement.update(hypothesis.tokens)
+            settled = window.agreement.update(
+                hypothesis.tokens, hypothesis.token_logprobs, hypothesis.settled or 0
+            )
         before = window.turn.text
         text, stable = before + hypothesis.text, before + self._decode(settled)
         work.events.append(window.turn.transcript(text, stable, hypothesis.language))
@@ -320,6 +334,10 @@ class Slot:
             turn.started_at = turn.started_at or hypothesis.started_at
             if hypothesis.text.strip():
                 self._language = self._language or hypothesis.language
+            if rest := window.left_out(hypothesis, self._decode):
+                self._undecoded_samples += rest.samples
+                self._closed.appendleft(rest)
+                return
         if window.is_last and turn.failure is not None:
             work.events.append(Failure(self.key, turn.turn_id, AsrFailed.code, turn.failure))
         elif window.is_last:

@@ -15,6 +15,12 @@ from engine.types import SAMPLE_RATE, Pcm, Timeline, Transcript, Word
 PAUSE_CLOSES_FROM = 0.6
 CUT_SEARCH_S = 8.0
 
+# Whisper may end its text with much of a long window still unsaid, most of all where speakers or
+# loudness change. Long windows are asked when their last word ended; what follows, if it is this
+# long, is a window of its own.
+LONG_WINDOW_S = 12.0
+MOST_LEFT_OUT_S = 2.5
+
 
 @dataclass(slots=True)
 class Turn:
@@ -86,6 +92,22 @@ class Window:
             start -= len(span)
         # A word does not reach over the silence between two spans.
         return Word(word.text, said / SAMPLE_RATE, (said + min(length, room)) / SAMPLE_RATE)
+
+    def left_out(self, hypothesis: Hypothesis, decode: Decode) -> Window | None:
+        """The speech after the last word of ``hypothesis``, as a window, if there is much."""
+        times = hypothesis.token_times
+        if not hypothesis.tokens or not times:
+            return None
+        if hypothesis.job.seconds - times[-1] < MOST_LEFT_OUT_S or times[-1] < 1:
+            return None
+        rest = Window.open(self.turn, decode)
+        skip = round(times[-1] * SAMPLE_RATE)
+        for start, span in zip(self.starts, self.spans, strict=True):
+            if skip < len(span):
+                rest.add(span[skip:], start + skip, self.until_sample)
+            skip = max(0, skip - len(span))
+        rest.is_last = self.is_last
+        return rest
 
     def owns(self, job: AsrJob) -> bool:
         return (job.turn_id, job.window) == (self.turn.turn_id, self.index)

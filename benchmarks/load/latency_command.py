@@ -45,7 +45,7 @@ def command(args: argparse.Namespace) -> list[str]:
         words.append("--benchmark-compare")
     if args.output:
         words += ["--benchmark-json", str(args.output.resolve())]
-    pattern = args.pattern or ("vad or 1-" if args.quick else None)
+    pattern = args.pattern or ("vad or encode" if args.quick else None)
     return words + (["-k", pattern] if pattern else [])
 
 

@@ -68,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--find-capacity",
         action="store_true",
-        help="search the most sessions that are carried, up to the largest of --sessions",
+        help="after --sessions, search between the last that was carried and the first that "
+        "was not",
     )
     add(
         "--target-p95",
@@ -112,11 +113,8 @@ def run(args: argparse.Namespace) -> int:
     with _server(args, console) as server:
         bench = Bench(server, base, clips, args, console, result)
         if args.find_capacity:
-            highest = max(args.sessions)
-            found = find_capacity(
-                lambda sessions: bool(bench.measure(sessions)["carried"]), highest
-            )
-            result["capacity"] = {"sessions": found, "searched_up_to": highest}
+            found = find_capacity(bench.carries, args.sessions)
+            result["capacity"] = {"sessions": found, "searched_up_to": max(args.sessions)}
             bench.save()
         else:
             for sessions in args.sessions:
@@ -165,6 +163,9 @@ class Bench:
         self._console.print(_line(run))
         self.save()
         return run
+
+    def carries(self, sessions: int) -> bool:
+        return bool(self.measure(sessions)["carried"])
 
     def save(self) -> None:
         results.write(self._result, self._args.output)

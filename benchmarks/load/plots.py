@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 _FONT = "DejaVu Sans"
 """Comes with matplotlib; a page shows its own font instead, which is about as wide."""
@@ -20,6 +20,7 @@ BLUE, ORANGE, GREEN, RED, GREY = "#3b7dd8", "#e08a1e", "#2f9e66", "#d1495b", "#8
 COLOURS = (BLUE, ORANGE, GREEN, RED, "#8a63c7", "#19a3b5", GREY)
 _STYLE: Any = {
     "svg.fonttype": "none",
+    "svg.hashsalt": "antiphon",
     "font.family": "sans-serif",
     "font.sans-serif": [_FONT],
     "font.size": 10,
@@ -78,7 +79,7 @@ def over_time(
 ) -> str:
     """Each turn's time to the final text, and the median and 95th percentile around it."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure("End of speech to final text", "s", "seconds into the run", 7.4)
+        figure, axes = _figure("End of speech to final text", "s", "seconds into the run")
         at, latency = np.array([point[0] for point in points]), [point[1] for point in points]
         axes.scatter(at, latency, s=12, color=BLUE, alpha=0.45, linewidths=0, label="a turn")
         if len(points) >= 8:
@@ -87,7 +88,7 @@ def over_time(
             axes.plot(middle, p95, color=RED, label="p95 around it")
         axes.axhline(target_s, color=RED, linestyle=":", linewidth=1.2)
         axes.set_xlim(*measured)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(max(latency), target_s) * 1.2)
         axes.legend(fontsize=9, ncols=3, loc="upper left")
         return _svg(figure)
 
@@ -95,7 +96,7 @@ def over_time(
 def machine_over_time(samples: Sequence[Sequence[float]], measured: tuple[float, float]) -> str:
     """Cores and memory that the server used."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure("Server: cores and memory", "cores", "seconds into the run", 7.4)
+        figure, axes = _figure("Server: cores and memory", "cores", "seconds into the run")
         at = [one[0] for one in samples]
         axes.plot(at, [one[1] for one in samples], color=BLUE, label="cores")
         axes.set_ylim(bottom=0)
@@ -103,7 +104,7 @@ def machine_over_time(samples: Sequence[Sequence[float]], measured: tuple[float,
         right = axes.twinx()
         right.plot(at, [one[2] for one in samples], color=ORANGE, label="memory")
         right.set_ylabel("MB")
-        right.set_ylim(bottom=0)
+        right.set_ylim(0, right.get_ylim()[1] * 1.1)
         right.grid(visible=False)
         right.spines["right"].set_visible(True)
         handles = [*axes.get_lines(), *right.get_lines()]
@@ -125,7 +126,8 @@ def batch_sizes(sizes: Mapping[str, Mapping[str, float]]) -> str:
             axes.bar(place, shares, width * 0.92, color=colour, label=stage)
         axes.set_xticks(range(len(bounds)), [f"{bound:g}" for bound in bounds])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-        axes.legend(fontsize=9)
+        axes.set_ylim(0, 1.12)
+        axes.legend(fontsize=9, ncols=3, loc="upper right")
         return _svg(figure)
 
 
@@ -162,9 +164,11 @@ def _figure(
 def _scale(axes: Axes, logarithmic: bool) -> None:
     if logarithmic:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
         axes.yaxis.set_major_locator(MaxNLocator(6))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.load.profiles import Window
 
 _RATE_HZ = 100
 _KEPT = 25
+NATIVE = "native threads"
 
 
 @dataclass(slots=True)
@@ -45,13 +49,36 @@ def profiled(pid: int, window: Window) -> Iterator[Profiled]:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         one = Profiled(process, file)
+        before = thread_times(pid)
         try:
             yield one
+            after = thread_times(pid)
             said, _ = process.communicate(timeout=60)
-            one.outcome = parse(file.read_text()) if file.is_file() else {"error": said[-500:]}
+            if file.is_file():
+                raw = file.read_text()
+                one.outcome = parse(raw) | {"cpu_s": by_name(before, after, raw)}
+            else:
+                one.outcome = {"error": said[-500:]}
         finally:
             process.kill()
             process.wait()
+
+
+def thread_times(pid: int) -> dict[int, float]:
+    """Processor seconds of each thread so far, by the system's number for it."""
+    threads = psutil.Process(pid).threads()
+    return {one.id: one.user_time + one.system_time for one in threads}
+
+
+def by_name(before: dict[int, float], after: dict[int, float], raw: str) -> dict[str, float]:
+    """Processor seconds between, by Python's name of each thread. Those that Python does not know
+    belong to the libraries: CTranslate2, OpenMP, llama.cpp."""
+    names = {int(number): name for number, name in re.findall(r"^thread \((\d+)\): ([^;]*)", raw,
+                                                              re.MULTILINE)}  # fmt: skip
+    found: dict[str, float] = collections.defaultdict(float)
+    for number, total_s in after.items():
+        found[names.get(number, NATIVE)] += total_s - before.get(number, 0.0)
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def parse(raw: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from benchmarks.load import plots
 
 _PAGE = Template((Path(__file__).parent / "report.html").read_text("utf-8"))
 Run = dict[str, Any]
+_LONG = 30
+"""Characters of a cell that may be broken into lines."""
 
 
 def write(result: dict[str, Any], path: Path) -> None:
@@ -36,9 +38,10 @@ def render(result: dict[str, Any]) -> str:
 def _summary(result: dict[str, Any], runs: Sequence[Run]) -> str:
     carried = [run["load"]["sessions"] for run in runs if run["carried"]]
     faults = sum(sum(run["findings"].values()) for run in runs)
+    best_count = result.get("capacity", {}).get("sessions", max(carried, default=0))
     biggest = runs[-1] if runs else None
     tiles = [
-        ("sessions carried", str(max(carried, default=0)),
+        ("sessions carried", str(best_count),
          f"of {', '.join(str(run['load']['sessions']) for run in runs)} tried"),
         ("messages missing, doubled, astray …", str(faults), "over all runs"),
     ]  # fmt: skip
@@ -85,9 +88,9 @@ def _figures(runs: Sequence[Run]) -> dict[str, list[str]]:
     rows: dict[str, list[str]] = {"carried": ["yes" if run["carried"] else "no" for run in runs]}
     rows["why not"] = ["; ".join(run["reasons"]) or "—" for run in runs]
     for stage, name in _STAGES.items():
-        for p in ("p50", "p95", "p99", "max"):
-            unit = "ms" if stage.endswith("_ms") else "s"
-            rows[f"{name}, {p} ({unit})"] = _cells(runs, ("latency", stage, p), 3)
+        unit, digits = ("ms", 1) if stage.endswith("_ms") else ("s", 2)
+        each = [_cells(runs, ("latency", stage, p), digits) for p in ("p50", "p95", "max")]
+        rows[f"{name} ({unit})"] = [" · ".join(cells) for cells in zip(*each, strict=True)]
     for name, path, digits in _ROWS:
         rows[name] = _cells(runs, path, digits)
     for kind in sorted({kind for run in runs for kind in run["findings"]}):
@@ -181,7 +184,8 @@ def _profile(run: Run) -> str:
     if not profile or "error" in profile:
         return ""
     rows = {one["where"]: [f"{one['share']:.1%}"] for one in profile["own"]}
-    inside = _table(rows, ["share of samples"])
+    threads = {name: [f"{cpu_s:.2f}"] for name, cpu_s in profile["cpu_s"].items()}
+    inside = _table(threads, ["processor (s)"]) + _table(rows, ["share of Python samples"])
     return f"<details open><summary>Where the server's time goes</summary>{inside}</details>"
 
 
@@ -197,13 +201,16 @@ def _machine(result: dict[str, Any]) -> dict[str, list[str]]:
 def _table(rows: Mapping[str, Sequence[str]], columns: Sequence[str]) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ["", *columns])
     body = "".join(
-        f"<tr><th>{html.escape(name)}</th>"
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-        + "</tr>"
+        f"<tr><th>{html.escape(name)}</th>" + "".join(_td(cell) for cell in cells) + "</tr>"
         for name, cells in rows.items()
     )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<div class="wide">{table}</div>'
+
+
+def _td(text: str) -> str:
+    kind = ' class="long"' if len(text) > _LONG else ""
+    return f"<td{kind}>{html.escape(text)}</td>"
 
 
 def _cells(runs: Sequence[Run], path: Sequence[str], digits: int) -> list[str]:

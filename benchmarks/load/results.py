@@ -6,21 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import machine
+import psutil
+
+from benchmarks import machine
 
 RESULTS = Path(__file__).parent.parent / "results"
 
 
 def start(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The beginning of a result: its ``runs`` are added as they are made."""
-    return {"kind": kind, "machine": machine.describe(), "settings": settings, "runs": []}
+    return {"kind": kind, "machine": _machine(), "settings": settings, "runs": []}
 
 
 def write(result: dict[str, Any], path: Path) -> None:
     """Whole or not at all, so that a run that is interrupted leaves what it had."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(_rounded(result), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    part.write_text(_lines(_rounded(result)), "utf-8")
     part.replace(path)
 
 
@@ -30,6 +32,27 @@ def read(path: Path) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return found
+
+
+def _machine() -> dict[str, Any]:
+    memory_gb = psutil.virtual_memory().total / 2**30
+    return machine.describe((*machine.PACKAGES, "faster-whisper")) | {"memory_gb": memory_gb}
+
+
+def _lines(result: dict[str, Any]) -> str:
+    """JSON with a line for each run and each other part: short, and still good to compare."""
+
+    def dump(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False)
+
+    parts = []
+    for key, value in result.items():
+        if isinstance(value, list) and value:
+            inside = ",\n  ".join(dump(item) for item in value)
+            parts.append(f"{dump(key)}: [\n  {inside}\n ]")
+        else:
+            parts.append(f"{dump(key)}: {dump(value)}")
+    return "{\n " + ",\n ".join(parts) + "\n}\n"
 
 
 def _rounded(value: Any) -> Any:

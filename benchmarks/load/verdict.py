@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+RESOLUTION = 16
+"""The search ends at a sixteenth of what is carried: a run is no more exact than that."""
 _GENERATOR_LATE_MS = 50.0
 _WORDS_OF_CHANCE = 2
 """So many words more than offline are no sign of anything in a short run."""
@@ -43,18 +45,20 @@ def generator_was_late(run: dict[str, Any]) -> bool:
     return bool(run["latency"]["send_late_ms"].get("p99", 0.0) > _GENERATOR_LATE_MS)
 
 
-def find_capacity(carries: Callable[[int], bool], highest: int) -> int:
-    """The largest number of sessions up to ``highest`` that is carried, by doubling and then
-    bisection; 0 if not even one is. ``carries`` is asked once for each number at most."""
-    good, bad = 0, highest + 1
-    sessions = 1
-    while sessions <= highest:
-        if not carries(sessions):
-            bad = sessions
-            break
-        good = sessions
-        sessions = min(sessions * 2, highest) if sessions < highest else highest + 1
-    while bad - good > 1:
+def find_capacity(carries: Callable[[int], bool], ladder: Sequence[int]) -> int:
+    """The largest number of sessions that is carried; 0 if not even the smallest is.
+
+    Every rung of the ladder is tried, so that the whole curve is there, and then the gap between
+    the last rung before the first that was too much, and that one, is bisected. ``carries`` is
+    asked once for each number at most.
+    """
+    rungs = sorted(set(ladder))
+    carried = [carries(sessions) for sessions in rungs]
+    if all(carried):
+        return rungs[-1]
+    first_bad = carried.index(False)
+    good, bad = (rungs[first_bad - 1] if first_bad else 0), rungs[first_bad]
+    while bad - good > max(1, good // RESOLUTION):
         middle = (good + bad) // 2
         if carries(middle):
             good = middle

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Protocol
 
 import numpy as np
+import psutil
 import uvloop
 
 from benchmarks.load.encodings import Piece, pieces, with_noise
@@ -70,7 +70,7 @@ def main(job: Job, pipe: Connection) -> None:
     sessions = uvloop.run(_hold(job, speech, clock, pipe))
     cpu_s = time.process_time() - cpu_began
     wall_s = time.monotonic() - began
-    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory_mb = psutil.Process().memory_info().rss / 2**20
     pipe.send(WorkerRecord(sessions, cpu_s, wall_s, memory_mb))
 
 

@@ -20,7 +20,6 @@ from benchmarks.peers import environment
 from benchmarks.peers.environment import PeerUnavailable
 from benchmarks.peers.peer_process import running
 from benchmarks.peers.registry import OURS, PEERS
-from engine.errors import ConfigError
 from server.process import ServerFailed
 
 _HOPELESS_S = 8.0
@@ -144,14 +143,14 @@ def _run(
 def ratio_table(result: dict[str, Any]) -> Table:
     """Each server's figures at each load, and how many times ours they are."""
     table = Table(title="The same audio at the same moments, on the same cores")
-    for column in ("server", "sessions", "final p50", "p95 s", "× ours", "WER", "partials/s",
-                   "CPU s / speech s", "× ours", "carried"):  # fmt: skip
+    for column in ("server", "N", "p50 s", "p95 s", "× ours", "WER", "partials/s", "CPU s/s",
+                   "× ours", ""):  # fmt: skip
         table.add_column(column, justify="left" if column == "server" else "right")
     ours = {run["load"]["sessions"]: run for run in result["runs"] if run["server"] == OURS}
     for run in result["runs"]:
         final, base = run["latency"]["final_s"], ours.get(run["load"]["sessions"])
         table.add_row(
-            PEERS[run["server"]].title,
+            run["server"],
             str(run["load"]["sessions"]),
             *(f"{final[p]:.2f}" if final["count"] else "—" for p in ("p50", "p95")),
             ratio(run, base, "latency", "final_s", "p95"),
@@ -191,5 +190,5 @@ def _names(text: str) -> list[str]:
     names = text.split(",")
     for name in names:
         if name not in PEERS:
-            raise ConfigError(f"--peers: unknown peer {name}; known are {', '.join(PEERS)}")
+            raise argparse.ArgumentTypeError(f"unknown peer {name}; known are {', '.join(PEERS)}")
     return names

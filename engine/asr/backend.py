@@ -19,7 +19,8 @@ class AsrJob:
     the same end hold the same speech. ``context`` is text already settled before this window,
     ``prompt`` are words to expect, ``prefix`` are this window's tokens that must not change any
     more. ``temperature`` and ``full_context`` are raised when a first try failed a guard;
-    ``align`` asks when each token was said, of backends that can tell.
+    ``align`` asks when each token was said, ``attend`` how many are settled, of backends that
+    can tell. ``stands_in``: a partial that may come to stand for the final.
     """
 
     key: int
@@ -36,6 +37,8 @@ class AsrJob:
     temperature: float = 0.0
     full_context: bool = False
     align: bool = False
+    attend: bool = False
+    stands_in: bool = False
     queued_at: float = 0.0
     attempt: int = 0
 
@@ -61,6 +64,7 @@ class Hypothesis:
     avg_logprob: float = 0.0
     no_speech_prob: float = 0.0
     started_at: float = 0.0
+    token_logprobs: tuple[float, ...] = ()
     token_times: tuple[float, ...] = ()
     settled: int | None = None
     error: Exception | None = None

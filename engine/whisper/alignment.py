@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 POSITION_S = 0.02
 """Seconds of audio in one encoder position."""
 
-UNSETTLED_S = 0.5
+UNSETTLED_S = 0.8
 _MEDIAN_WIDTH = 7
 
 Matrix = npt.NDArray[np.float64]

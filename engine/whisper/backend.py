@@ -17,6 +17,7 @@ from engine.errors import AntiphonError, AsrFailed
 from engine.metrics import STAGE_SECONDS
 from engine.types import SAMPLE_RATE
 from engine.whisper.alignment import settled_tokens, token_times
+from engine.whisper.encoder import Encoding
 from engine.whisper.features import Heard, features, hear
 from engine.whisper.linear import ComputeType
 from engine.whisper.model import WhisperModel
@@ -30,11 +31,23 @@ _Window = tuple[int, int, int]  # key, turn, window
 
 _DRAFTS = 4096
 _PARTIAL_CONTEXT_S = 12
+_PASSES_BETWEEN = 2
+"""Decoder passes that finals at work get before a CPU encodes the next one: with a good draft a
+final is done by then; more would cost those that wait more than it gives those at work."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
     job: AsrJob
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Listening:
+    """Jobs of one context length on their way through the encoder."""
+
+    jobs: list[AsrJob]
+    encoding: Encoding
     started_at: float
 
 
@@ -45,6 +58,9 @@ class TorchWhisper:
     that finished come back, and the others go on in the next step, so call ``step`` while
     ``active``. Cancelled jobs do not come back. The last hypothesis of a window is the draft of
     its next one, and its features are extended, not computed again.
+
+    On a CPU a partial is encoded one layer a step, so that a final never waits for a whole one,
+    and not at all while a final is decoded.
     """
 
     def __init__(
@@ -62,6 +78,9 @@ class TorchWhisper:
         self._rows = self._model.continuous()
         # A CPU gains nothing from encoding two segments at once, and the first would wait.
         self._encode_batch = 1 if self._model.device.type == "cpu" else slots
+        self._in_layers = self._model.device.type == "cpu"
+        self._listening: _Listening | None = None
+        self._passes = 0  # since the last segment was encoded
         self._waiting: list[AsrJob] = []
         self._running: dict[int, _Running] = {}
         self._heard: Recent[_Window, Heard] = Recent(2 * slots)
@@ -75,11 +94,12 @@ class TorchWhisper:
     @property
     def active(self) -> int:
         """Jobs that were submitted and have not come back."""
-        return len(self._waiting) + len(self._running)
+        listening = len(self._listening.jobs) if self._listening else 0
+        return len(self._waiting) + listening + len(self._running)
 
     def capacity(self, job: AsrJob) -> int:
         """What the next step can encode: others had better wait where they can be replaced."""
-        if not job.is_final and self._final_at_work:
+        if not job.is_final and not self._room_for_partials:
             return 0
         return max(0, min(self._encode_batch, self._rows.free) - len(self._waiting))
 
@@ -94,6 +114,8 @@ class TorchWhisper:
             return window[0] == key and turn_id in (None, window[1])
 
         self._waiting = [job for job in self._waiting if not gone(_window(job))]
+        if self._listening and all(gone(_window(job)) for job in self._listening.jobs):
+            self._listening = None
         for slot, running in list(self._running.items()):
             if gone(_window(running.job)):
                 del self._running[slot]
@@ -108,6 +130,7 @@ class TorchWhisper:
         try:
             with STAGE_SECONDS.labels("asr_decode").time():
                 finished = self._rows.step()
+                self._passes += 1
         except (RuntimeError, ValueError) as error:
             return failed + self._abandon(error)
         return failed + [self._finish(slot, result) for slot, result in finished]
@@ -126,6 +149,7 @@ class TorchWhisper:
     def close(self) -> None:
         """Forget every job; the weights go with the object."""
         self._waiting.clear()
+        self._listening = None
         for slot in list(self._running):
             self._rows.leave(slot)
         self._running.clear()
@@ -134,21 +158,55 @@ class TorchWhisper:
     def _final_at_work(self) -> bool:
         return any(running.job.is_final for running in self._running.values())
 
+    @property
+    def _room_for_finals(self) -> bool:
+        rested = self._passes >= _PASSES_BETWEEN or not self._in_layers
+        return rested or not self._final_at_work
+
+    @property
+    def _room_for_partials(self) -> bool:
+        return self._listening is None and not self._final_at_work
+
     # ---- begin --------------------------------------------------------------------------
 
     def _admit(self) -> list[Hypothesis]:
-        """Encode the next jobs of one context length; returns those that failed."""
-        batch = self._next_batch()
-        if not batch:
-            return []
-        started_at = time.monotonic()
-        try:
+        """Encode what may be encoded now; returns the jobs that failed."""
+        batch, listening = self._next_batch(), self._listening
+        if batch:
             with STAGE_SECONDS.labels("asr_encode").time():
-                states = self._encode(batch)
+                return self._listen(batch)
+        if listening and self._rows.free and not self._final_at_work:
+            with STAGE_SECONDS.labels("asr_encode").time():
+                return self._go_on(listening)
+        return []
+
+    def _listen(self, batch: list[AsrJob]) -> list[Hypothesis]:
+        """Begin to encode; finals to the end at once."""
+        self._passes = 0
+        try:
+            listening = _Listening(batch, self._encode(batch), time.monotonic())
+            if self._in_layers and not batch[0].is_final:
+                self._listening = listening
+                return []
+            return self._join_all(listening)
         except (RuntimeError, ValueError) as error:
             return [self._failure(job, error) for job in batch]
-        joined = zip(batch, states, strict=True)
-        failed = [self._join(job, of_job, started_at) for job, of_job in joined]
+
+    def _go_on(self, listening: _Listening) -> list[Hypothesis]:
+        """One layer more of what is being encoded."""
+        try:
+            if listening.encoding.advance():
+                return []
+            self._listening = None
+            return self._join_all(listening)
+        except (RuntimeError, ValueError) as error:
+            self._listening = None
+            return [self._failure(job, error) for job in listening.jobs]
+
+    def _join_all(self, listening: _Listening) -> list[Hypothesis]:
+        """Give each job its slot; returns those that cannot be decoded."""
+        joined = zip(listening.jobs, listening.encoding.finish(), strict=True)
+        failed = [self._join(job, states, listening.started_at) for job, states in joined]
         return [hypothesis for hypothesis in failed if hypothesis is not None]
 
     def _join(self, job: AsrJob, states: torch.Tensor, started_at: float) -> Hypothesis | None:
@@ -165,7 +223,7 @@ class TorchWhisper:
         if not self._waiting or not self._rows.free:
             return []
         first = self._waiting[0]
-        if not first.is_final and self._final_at_work:
+        if not (self._room_for_finals if first.is_final else self._room_for_partials):
             return []
         alike = [
             job
@@ -177,10 +235,10 @@ class TorchWhisper:
         self._waiting = [job for job in self._waiting if id(job) not in taken]
         return batch
 
-    def _encode(self, jobs: Sequence[AsrJob]) -> torch.Tensor:
+    def _encode(self, jobs: Sequence[AsrJob]) -> Encoding:
         frames = _context_s(jobs[0]) * FRAMES_PER_S
         mel = torch.stack([features(self._hear(job), frames) for job in jobs])
-        return self._model.encoder(mel.to(self._model.device, non_blocking=True))
+        return self._model.encoder.begin(mel.to(self._model.device, non_blocking=True))
 
     def _hear(self, job: AsrJob) -> Heard:
         window = _window(job)
@@ -197,7 +255,7 @@ class TorchWhisper:
             prefix=job.prefix,
             draft=self._draft(job),
             temperature=job.temperature,
-            align=job.align,
+            align=job.align or job.attend,
             seed=hash((*_window(job), job.attempt)) & 0x7FFFFFFF,
         )
 
@@ -213,13 +271,16 @@ class TorchWhisper:
         self._drafts.put(_window(running.job), result.tokens)
         attention, seconds = result.attention, running.job.seconds
         return Hypothesis(
-            token_times=() if attention is None else token_times(attention, seconds),
+            token_times=token_times(attention, seconds)
+            if attention is not None and running.job.align
+            else (),
             settled=None if attention is None else _settled(attention, seconds),
             job=running.job,
             tokens=result.tokens,
             text=self.decode(result.tokens),
             language=result.language,
             avg_logprob=result.avg_logprob,
+            token_logprobs=result.log_probabilities,
             no_speech_prob=result.no_speech_prob,
             started_at=running.started_at,
         )
@@ -249,6 +310,6 @@ def _window(job: AsrJob) -> _Window:
 def _context_s(job: AsrJob) -> int:
     """A partial with room to spare takes a shorter context: as a draft it serves as well."""
     short = job.seconds + CONTEXT_MARGIN_S <= _PARTIAL_CONTEXT_S
-    if short and not job.is_final and not job.full_context:
+    if short and not (job.is_final or job.stands_in or job.full_context):
         return _PARTIAL_CONTEXT_S
     return context_s(job.seconds, job.full_context)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from engine.whisper.attention import CrossWeights
 from engine.whisper.decoder import Decoder
 from engine.whisper.packed import pack
-from engine.whisper.pick import TokenPicker
+from engine.whisper.pick import Pick, RowRule, TokenPicker
 from engine.whisper.row import Row, RowRequest, RowResult
 from engine.whisper.spec import WhisperSpec
 from engine.whisper.tokenizer import WhisperTokenizer
+
+_SCORED_ROWS = 64
 
 
 class ContinuousDecoder:
@@ -87,20 +91,31 @@ class ContinuousDecoder:
             if (start := row.sot_row) is not None:
                 starts.append((row, first + start))
             first = end
-        chosen = hidden[[*wanted, *(at for _, at in starts)]]
-        logits = self._decoder.logits(chosen)
-        self._pick([row for row in rows if not row.detecting], chosen, logits[: len(wanted)])
-        for (row, _), scores in zip(starts, logits[len(wanted) :], strict=True):
-            self._begin(row, scores)
+        speaking = [row for row in rows if not row.detecting]
+        picks, scores = self._choose(
+            hidden[[*wanted, *(at for _, at in starts)]],
+            [rule for row in speaking for rule in row.rules()],
+        )
+        for row in speaking:
+            row.take([next(picks) for _ in range(len(row.proposal) + 1)])
+        for (row, _), of_row in zip(starts, scores, strict=True):
+            self._begin(row, of_row)
 
-    def _pick(self, rows: list[Row], hidden: Tensor, logits: Tensor) -> None:
-        if not rows:
-            return
-        rules = [row.rules() for row in rows]
-        flat = [rule for of_row in rules for rule in of_row]
-        picks = iter(self._picker(hidden[: len(flat)], logits, flat))
-        for row, of_row in zip(rows, rules, strict=True):
-            row.take([next(picks) for _ in of_row])
+    def _choose(self, hidden: Tensor, rules: list[RowRule]) -> tuple[Iterator[Pick], list[Tensor]]:
+        """A pick for each rule, and the scores of the hidden states after those.
+
+        Scores of a whole vocabulary are large, so that few rows have theirs at a time.
+        """
+        picks: list[Pick] = []
+        scores: list[Tensor] = []
+        for first in range(0, len(hidden), _SCORED_ROWS):
+            piece = hidden[first : first + _SCORED_ROWS]
+            logits = self._decoder.logits(piece)
+            ruled = rules[first : first + _SCORED_ROWS]
+            if ruled:
+                picks += self._picker(piece[: len(ruled)], logits[: len(ruled)], ruled)
+            scores += logits[len(ruled) :]
+        return iter(picks), scores
 
     def _begin(self, row: Row, logits: Tensor) -> None:
         """What the scores after <|startoftranscript|> say: silence, and which language."""

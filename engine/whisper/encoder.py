@@ -7,12 +7,14 @@ pre-norm transformer over two convolutions, exact GELU, sinusoidal positions sli
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from engine.whisper.build import HEAD_DIM, Builder
+from engine.whisper.linear import LayerNorm
 from engine.whisper.spec import WhisperSpec
 
 _QUERY_BLOCK = 256
@@ -63,13 +65,35 @@ class Encoder:
         ``frames`` is even and at most 3000. Time comes first so that a convolution is one
         matrix product over three neighbouring frames.
         """
+        return self.begin(mel).finish()
+
+    def begin(self, mel: Tensor) -> Encoding:
+        """The convolutions only; the layers are run by the encoding."""
         assert mel.shape[1] % 2 == 0
         x = self._conv1(_neighbours(mel.to(self._dtype), stride=1))
         x = self._conv2(_neighbours(x, stride=2))
-        states = x.float() + self._positions[: x.shape[1]]
-        for layer in self._layers:
-            states = layer(states)
-        return self._norm(states)
+        return Encoding(x.float() + self._positions[: x.shape[1]], self._layers, self._norm)
+
+
+class Encoding:
+    """An encoder pass that can be run a layer at a time, so that it may be put off."""
+
+    def __init__(self, states: Tensor, layers: Sequence[_Layer], norm: LayerNorm) -> None:
+        self._states = states
+        self._left = list(layers)
+        self._norm = norm
+
+    def advance(self) -> bool:
+        """Run one layer; False if none is left."""
+        if self._left:
+            self._states = self._left.pop(0)(self._states)
+        return bool(self._left)
+
+    def finish(self) -> Tensor:
+        """Run what is left. Returns ``[batch, positions, width]``."""
+        while self.advance():
+            pass
+        return self._norm(self._states)
 
 
 def _neighbours(x: Tensor, stride: int) -> Tensor:

@@ -16,6 +16,7 @@ from kernels.token_pick import PickRule, TokenLayout
 _ANY, _FIRST = 0, 1
 _MAX_INITIAL_TIMESTAMP = 50  # steps of 0.02 s, as in OpenAI's Whisper
 _ROUNDING = 2.0**-7  # of a bfloat16 logit, twice over
+_CANDIDATES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,9 @@ def timestamp_rule(said: Sequence[int], tokens: WhisperTokenizer, vocabulary: in
 class TokenPicker:
     """Greedy or sampled choice, with log-probabilities after suppression.
 
-    On a CPU in bfloat16, where a logit has eight bits, all tokens that could be the best are
-    scored again in float32 against ``embeddings``: a choice then depends on the hidden state only.
+    On a CPU in bfloat16, where a logit has eight bits, the tokens that could be the best, up to
+    eight of them, are scored again in float32 against ``embeddings``: a choice then depends on the
+    hidden state only.
     """
 
     def __init__(
@@ -108,31 +110,26 @@ class TokenPicker:
         for row, rule in enumerate(rules):
             if rule.pick.mask == _FIRST:
                 allowed[row, self._begin] = -torch.inf
-        best, token = allowed.max(dim=1)
+        values, candidates = allowed.topk(_CANDIDATES, sorted=False)
+        candidates, order = candidates.sort(1)  # of equals the lowest is chosen
+        values = values.gather(1, order)
+        best, which = values.max(1)
+        token = candidates.gather(1, which[:, None])
+        total = best - allowed.log_softmax(1).gather(1, token).squeeze(1)
         if self._embeddings is not None:
-            best, token = self._rescored(hidden, allowed, best, token)
-        log_probability = best - allowed.logsumexp(1)
-        pairs = zip(token.tolist(), log_probability.tolist(), strict=True)
+            scores = self._scored_again(hidden, candidates, values)
+            best, which = scores.max(1)
+            token = candidates.gather(1, which[:, None])
+        pairs = zip(token.squeeze(1).tolist(), (best - total).tolist(), strict=True)
         return [Pick(*pair) for pair in pairs]
 
-    def _rescored(
-        self, hidden: Tensor, allowed: Tensor, best: Tensor, token: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Decide between the tokens that bfloat16 cannot tell apart."""
+    def _scored_again(self, hidden: Tensor, candidates: Tensor, values: Tensor) -> Tensor:
+        """Float32 scores of candidates that bfloat16 cannot tell from the best."""
         assert self._embeddings is not None
-        close = allowed >= (best - best.abs() * _ROUNDING - _ROUNDING)[:, None]
-        rows, candidates = close.nonzero(as_tuple=True)
-        if len(rows) == len(best):
-            return best, token
+        best = values.amax(1, keepdim=True)
+        close = values >= best - best.abs() * _ROUNDING - _ROUNDING
         vectors = self._embeddings[candidates].float()
-        scores = (hidden[rows] * vectors).sum(1)
-        exact = torch.full_like(allowed[:, :1], -torch.inf).squeeze(1)
-        exact.scatter_reduce_(0, rows, scores, "amax")
-        winners = (scores == exact[rows]).nonzero().squeeze(1)
-        token = token.clone()
-        # of equal scores the lowest token, like argmax: candidates ascend within a row
-        token[rows[winners.flip(0)]] = candidates[winners.flip(0)]
-        return exact, token
+        return (vectors @ hidden[:, :, None]).squeeze(2).masked_fill(~close, -torch.inf)
 
     def _sampled(self, hidden: Tensor, logits: Tensor, rule: RowRule, greedy: Pick) -> Pick:
         """Draw from ``softmax(logits / temperature)`` by adding Gumbel noise."""

@@ -42,6 +42,7 @@ class RowRequest:
 class RowResult:
     """``tokens`` include the prefix; ``passes``, ``drafted`` and ``agreed`` count the work.
 
+    ``log_probabilities`` are those of the tokens after the prefix.
     ``attention``, where asked for: ``[heads, tokens + 1, heard positions]`` over the model's
     alignment heads, the last token being the end of text.
     """
@@ -54,6 +55,7 @@ class RowResult:
     drafted: int
     agreed: int
     attention: Tensor | None = None
+    log_probabilities: tuple[float, ...] = ()
 
 
 @dataclass(slots=True)
@@ -68,6 +70,7 @@ class Row:
     opening: list[int] = field(default_factory=list)
     said: list[int] = field(default_factory=list)
     cached: int = 0
+    log_probabilities: list[float] = field(default_factory=list)
     log_probability: float = 0.0
     no_speech_prob: float = 0.0
     passes: int = 0
@@ -163,6 +166,7 @@ class Row:
             passes=self.passes,
             drafted=self.drafted,
             agreed=self.agreed,
+            log_probabilities=tuple(self.log_probabilities),
         )
 
     def _say(self, pick: Pick) -> None:
@@ -171,6 +175,7 @@ class Row:
             self.finished = True
             return
         self.said.append(pick.token)
+        self.log_probabilities.append(pick.log_probability)
         text = (*self.request.prefix, *self.said)
         full = len(self.opening) + len(self.said) >= self.spec.max_tokens
         self.finished = full or len(text) >= self.request.max_tokens or repeats(text)

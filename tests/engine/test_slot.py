@@ -94,9 +94,12 @@ class Bench:
     ) -> AsrJob:
         job = self.jobs.pop(0)
         said = (*job.prefix, *tokens)
+        sure = (-0.1,) * len(tokens)
         self._do(
             self.slot.answer(
-                Hypothesis(job, said, decode(said), "en", error=error), verdict, self.now
+                Hypothesis(job, said, decode(said), "en", token_logprobs=sure, error=error),
+                verdict,
+                self.now,
             )
         )
         return job
@@ -366,6 +369,23 @@ def test_words_are_timed_on_the_session_s_clock() -> None:
     # "two" ends with the speech it was said in, not in the speech after the pause
     assert final.words[1].end_s == pytest.approx(3.0, abs=0.1)
     assert final.words[2].end_s == pytest.approx(6.8, abs=0.1)
+
+
+def test_what_whisper_leaves_out_of_a_long_window_is_decoded_by_itself() -> None:
+    bench = Bench()
+    bench.idle = False
+    bench.say(20)
+    bench.end()
+    job = bench.jobs.pop(0)
+    assert job.align
+    early = Hypothesis(job, (1,), decode((1,)), "en", token_times=(0.5, 8.0))
+    bench._do(bench.slot.answer(early, Verdict.KEEP, bench.now))
+    assert bench.finals() == []
+    (rest,) = bench.jobs
+    assert rest.seconds == pytest.approx(12, abs=0.3)
+    assert rest.context == " one"
+    bench.answer(2)
+    assert bench.finals() == ["one two"]
 
 
 steps = st.lists(

@@ -30,7 +30,8 @@ def _looking_at(positions: list[int], width: int) -> Tensor:
 
 
 def test_tokens_that_look_at_the_last_half_second_are_not_settled() -> None:
-    assert settled_tokens(_looking_at([5, 20, 40, 30], 100), 1.0) == 2  # position 25 is 0.5 s
+    looking = _looking_at([5, 20, 40, 30], 100)
+    assert settled_tokens(looking, 1.0, unsettled_s=0.5) == 2  # position 25 is 0.5 s
     assert settled_tokens(_looking_at([5, 20, 40, 30], 100), 2.0) == 4
     assert settled_tokens(_looking_at([5, 20], 100), 0.1) == 0
     assert settled_tokens(torch.zeros(2, 0, 100), 1.0) == 0

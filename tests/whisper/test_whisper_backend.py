@@ -146,6 +146,31 @@ def test_partials_wait_while_a_final_is_at_work(backend: TorchWhisper, clips: li
     assert backend.capacity(partial) == 1
 
 
+def test_a_final_overtakes_a_partial_in_the_encoder(
+    backend: TorchWhisper, clips: list[Pcm]
+) -> None:
+    partial, final = job(clips[0], 1, is_final=False), job(clips[1], 2)
+    backend.submit([partial])
+    backend.step()
+    assert backend.active == 1
+    assert backend.capacity(replace(partial, key=3)) == 0
+    assert backend.capacity(final) == 1
+    backend.submit([final])
+    order: list[int] = []
+    while backend.active:
+        order += [h.job.key for h in backend.step()]
+    assert order == [2, 1]
+
+
+def test_a_partial_in_the_encoder_can_be_cancelled(backend: TorchWhisper, clips: list[Pcm]) -> None:
+    backend.submit([job(clips[0], 1, is_final=False)])
+    backend.step()
+    backend.cancel(1)
+    assert backend.active == 0
+    assert backend.step() == []
+    assert backend.capacity(job(clips[0], 2, is_final=False)) == 1
+
+
 def test_a_bad_job_fails_alone(multilingual: TorchWhisper, clips: list[Pcm]) -> None:
     good, bad = run(multilingual, job(clips[0], 1), job(clips[0], 2, language="xx"))
     assert good.error is None
@@ -174,3 +199,17 @@ def test_warm_up_leaves_nothing_behind(backend: TorchWhisper) -> None:
 def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model\.bin"):
         TorchWhisper(tmp_path)
+
+
+def test_a_final_at_work_gets_its_passes_before_the_next_is_encoded(
+    backend: TorchWhisper, clips: list[Pcm]
+) -> None:
+    """Two finals whose text is known: each is verified and gone before the other begins."""
+    known = [job(clips[0], 1), job(clips[1], 2)]
+    run(backend, *known)
+    backend.submit(known)
+    assert [h.job.key for h in backend.step()] == [1]
+    assert [h.job.key for h in backend.step()] == [2]
+    # without drafts they share passes: the second joins while the first is at work
+    fresh = [job(clips[0], 3), job(clips[0], 4)]
+    assert passes_of(backend, *fresh) < 2 * passes_of(backend, job(clips[0], 5))

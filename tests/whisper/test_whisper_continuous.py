@@ -60,6 +60,15 @@ def test_a_draft_changes_the_work_and_not_the_text(
     assert cut != 100 or drafted.passes == 1
 
 
+def test_a_long_draft_is_scored_in_pieces(tiny: WhisperModel, english_states: list[Tensor]) -> None:
+    plain = alone(tiny, english_states[0], RowRequest(max_tokens=200))
+    long = tuple(plain.tokens) + tuple(range(1000, 1150))
+    drafted = alone(tiny, english_states[0], RowRequest(max_tokens=200, draft=long))
+    assert drafted.tokens == plain.tokens
+    assert drafted.no_speech_prob == pytest.approx(plain.no_speech_prob, abs=1e-5)
+    assert drafted.passes == 1
+
+
 @settings(
     max_examples=8,
     deadline=None,

@@ -1,0 +1,40 @@
+"""Cells, tables and provenance, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def dig(value: Any, *path: str) -> float | None:
+    """A figure inside a result; None where there is none."""
+    for name in path:
+        if not isinstance(value, dict) or value.get(name) is None:
+            return None
+        value = value[name]
+    return float(value)
+
+
+def cell(run: Any, digits: int, *path: str) -> str:
+    value = dig(run, *path)
+    return "—" if value is None else f"{value:,.{digits}f}"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_escape(text) for text in line) + " |" for line in lines)
+
+
+def measured_at(result: dict[str, Any]) -> str:
+    """Date, machine and versions of a result."""
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"*{machine['date']}; {machine['device']}, {machine['cores']} cores, "
+        f"load {machine['load_average_1_min']:g} before it began; Python {machine['python']}, "
+        f"{versions}.*"
+    )
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
