@@ -43,7 +43,9 @@ class EngineSettings(BaseModel):
     vad_padding_ms: int = Field(300, ge=0, le=2000, description="audio kept around speech")
 
     llm: Literal["llamacpp", "exllamav2", "echo"] = Field("llamacpp", description="what answers")
-    llm_model: str = Field("smollm2-135m-instruct", description="LLM: a name or a GGUF file")
+    llm_model: str = Field(
+        "smollm2-135m-instruct", description="LLM: a name or GGUF file; exllamav2: a folder"
+    )
     llm_slots: int = Field(4, ge=1, le=256, description="replies generated at the same time")
     llm_context_tokens: int = Field(2048, ge=256, le=131072, description="context of one slot")
     llm_max_tokens: int = Field(128, ge=1, le=8192, description="longest reply")

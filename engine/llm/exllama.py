@@ -6,6 +6,7 @@ token to each reply and computes a piece of each new prompt.
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from engine.llm.prompt import Messages, fit, shrink
 from engine.llm.token_history import Exchange, encode
 from engine.metrics import LLM_TOKENS
 from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta, Sampling
+
+log = logging.getLogger(__name__)
 
 JobId = tuple[int, int]
 
@@ -121,10 +124,11 @@ class ExLlama:
         self.forget(-1)
 
     def close(self) -> None:
-        for run in list(self._runs.values()):
-            self._loaded.generator.cancel(run.job)
         self._runs.clear()
-        self._loaded.generator.model.unload()
+        try:
+            self._loaded.generator.model.unload()
+        except RuntimeError as error:  # a device that has failed cannot even give memory back
+            log.warning("%s cannot be unloaded: %s", self.name, error)
 
     # ---- prompts ---------------------------------------------------------------------------
 

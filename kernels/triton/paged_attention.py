@@ -11,6 +11,7 @@ Nothing is read back to the host, and the grid depends on shapes only.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import torch
 import triton
@@ -143,6 +144,11 @@ def tile_shape(rows: int, dim: int) -> tuple[int, int, int]:
     return 64, 4 if dim <= 64 else 8, 2 if dim <= 128 else 1
 
 
+def joining_warps(dim: int) -> int:
+    """Warps that join the parts of one row: up to 32 of them lie in registers."""
+    return 1 if dim <= 64 else 4
+
+
 def paged_attention(
     q: Tensor,
     k_cache: Tensor,
@@ -156,13 +162,30 @@ def paged_attention(
     softmax_scale: float | None = None,
 ) -> Tensor:
     """``kernels.paged_attention.paged_attention`` on a GPU; every tensor is contiguous."""
-    batch, queries, heads, head_dim = q.shape
+    heads, head_dim = q.shape[2:]
     pages, page, kv_heads, _ = k_cache.shape
     assert causal, "only causal attention is needed"
     assert page == PAGE
     assert k_cache.shape == v_cache.shape == (pages, PAGE, kv_heads, head_dim)
     assert heads % kv_heads == 0
     assert all(x.is_contiguous() for x in (q, k_cache, v_cache, cache_seqlens, block_table))
+    # a model may be split over devices, and a kernel starts on the current one
+    with torch.cuda.device(q.device) if q.is_cuda else nullcontext():
+        return _attend(q, k_cache, v_cache, k, v, cache_seqlens, block_table, softmax_scale)
+
+
+def _attend(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    k: Tensor | None,
+    v: Tensor | None,
+    cache_seqlens: Tensor,
+    block_table: Tensor,
+    softmax_scale: float | None,
+) -> Tensor:
+    batch, queries, heads, head_dim = q.shape
+    kv_heads = k_cache.shape[2]
     out = torch.empty_like(q)
     if q.numel() == 0:
         return out
@@ -189,7 +212,14 @@ def paged_attention(
     if splits > 1:
         entries = batch * queries * heads
         combine_kernel[(entries,)](
-            parts, lse, out, entries, HEAD_DIM=head_dim, DIM=dim, SPLITS=splits, num_warps=1
+            parts,
+            lse,
+            out,
+            entries,
+            HEAD_DIM=head_dim,
+            DIM=dim,
+            SPLITS=splits,
+            num_warps=joining_warps(dim),
         )
     return out
 

@@ -131,8 +131,9 @@ def test_paged_attention(architecture: int, head_dim: int, queries: int) -> None
         compile_for(paged.attend_pages_kernel, signature, constants, architecture, warps, stages)
     shape = {"PAGE": PAGE, "BLOCK": 1024}
     compile_for(paged.append_kernel, typed(APPEND, "fp16"), shape, architecture)
-    shape = {"HEAD_DIM": head_dim, "DIM": dim, "SPLITS": 8}
-    compile_for(combine_kernel, typed(COMBINE, "fp16"), shape, architecture, warps=1)
+    shape = {"HEAD_DIM": head_dim, "DIM": dim, "SPLITS": 32}
+    warps = paged.joining_warps(dim)
+    compile_for(combine_kernel, typed(COMBINE, "fp16"), shape, architecture, warps)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -292,6 +292,18 @@ def test_a_turn_that_cannot_fit_is_refused_alone(backend: ExLlama) -> None:
     assert text_of(run(backend), 2) == "Well said."
 
 
+def test_a_device_that_has_failed_is_left_quietly(
+    backend: ExLlama, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise torch.AcceleratorError("CUDA error: device lost")
+
+    monkeypatch.setattr(generator(backend).model, "unload", fail)
+    backend.submit(request(1))
+    backend.close()
+    assert "device lost" in caplog.text
+
+
 def test_warming_leaves_nothing_behind(backend: ExLlama) -> None:
     backend.warmup()
     assert (backend.busy, backend.free, backend._exchanges) == (False, 4, {})
