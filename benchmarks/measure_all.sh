@@ -37,7 +37,9 @@ run() {
 	tail -n 30 ".benchmarks/$name.log"
 	echo "== $name: status $status after $((SECONDS - began)) s"
 	# 1: not every load was carried, which is a result
-	[ "$status" -gt 1 ] && failed="$failed $name($status)"
+	if [ "$status" -gt 1 ] || grep -q '^Traceback' ".benchmarks/$name.log"; then
+		failed="$failed $name($status)"
+	fi
 }
 
 # load NAME SECONDS ARGUMENTS…: the report goes beside the log, the JSON to the results.
@@ -58,26 +60,33 @@ rm -f .benchmarks/load-*.json
 "$antiphon" models pull --all || exit 1
 "$antiphon" bench compare --install-only
 
-run limits 60 "$python" -m benchmarks.limits "$out/limits.json"
-load continuous 420 --sessions "$curve" --find-capacity -- --llm echo
-# shellcheck disable=SC2086
-run compare-stream 330 "$antiphon" bench compare $timing --peers whisperlive-batch \
-	--sessions "$curve" --stop-at-hopeless --output "$out/compare-stream.json"
-load conversation 240 --profile conversation --sessions "$talk"
-# shellcheck disable=SC2086
-run compare 400 "$antiphon" bench compare $timing --sessions "$few" \
-	--peers whisperlive,faster-whisper,faster-whisper-batched,whisper-cpp \
-	--output "$out/compare.json"
-run latency 200 "$antiphon" bench latency --output "$out/latency.json"
-load profile 60 --sessions "${PROFILE_SESSIONS:-8}" --py-spy -- --llm echo
-load continuous-torch 130 --sessions "$torch" -- --llm echo --asr torch
-load webm 60 --sessions 4 --encoding webm -- --llm echo
-load mixed 80 --sessions 4 --profile mixed -- --llm echo
-load churn 60 --sessions 8 --profile churn -- --llm echo
+measure() {
+	run limits 60 "$python" -m benchmarks.limits "$out/limits.json"
+	load continuous 420 --sessions "$curve" --find-capacity -- --llm echo
+	# shellcheck disable=SC2086
+	run compare-stream 330 "$antiphon" bench compare $timing --peers whisperlive-batch \
+		--sessions "$curve" --stop-at-hopeless --output "$out/compare-stream.json"
+	load conversation 240 --profile conversation --sessions "$talk"
+	# shellcheck disable=SC2086
+	run compare 400 "$antiphon" bench compare $timing --sessions "$few" \
+		--peers whisperlive,faster-whisper,faster-whisper-batched,whisper-cpp \
+		--output "$out/compare.json"
+	run latency 200 "$antiphon" bench latency --output "$out/latency.json"
+	load profile 60 --sessions "${PROFILE_SESSIONS:-8}" --py-spy -- --llm echo
+	load continuous-torch 130 --sessions "$torch" -- --llm echo --asr torch
+	load webm 60 --sessions 4 --encoding webm -- --llm echo
+	load mixed 80 --sessions 4 --profile mixed -- --llm echo
+	load churn 60 --sessions 8 --profile churn -- --llm echo
+	run simulation 60 "$python" -m benchmarks.simulate "$out/load-continuous.json" "$out/simulation.json"
 
-"$python" -m benchmarks.page --results "$out" --page "${PAGE:-docs/BENCHMARKS.md}" || failed="$failed page"
-echo "took $SECONDS s"
-if [ -n "$failed" ]; then
-	echo "not measured:$failed" >&2
-	exit 1
-fi
+	"$python" -m benchmarks.page --results "$out" --page "${PAGE:-docs/BENCHMARKS.md}" || failed="$failed page"
+	echo "took $SECONDS s"
+	if [ -n "$failed" ]; then
+		echo "not measured:$failed" >&2
+		exit 1
+	fi
+}
+
+# Read whole before it begins, so that the file may change while it runs.
+measure
+exit

@@ -43,11 +43,18 @@ def build(folder: Path, page: Path) -> None:
         cannot=_cannot(peers),
         stages=_stages(latency),
         limits=_limits(limits, loads["continuous"]),
+        simulation=_simulation(results.read(folder / "simulation.json")),
         profile=_profile(profile),
     )
     page.write_text(text, "utf-8")
 
 
+_PEAKS = {
+    "product_float32_gflops": "matrix product, float32 (GFLOP/s)",
+    "product_bfloat16_gflops": "matrix product, bfloat16 (GFLOP/s)",
+    "product_int8_gops": "matrix product, int8 (GOP/s)",
+    "copy_gbyte_per_s": "memory copy, reads and writes (GB/s)",
+}
 _INSIDE = ("_p50_ms", "_p99_ms", "_mean_ms", "rss_mb")
 _LOADS = ("continuous", "continuous-torch", "conversation", "webm", "mixed", "churn")
 
@@ -232,11 +239,11 @@ def _limits(limits: Result | None, load: Result | None) -> str:
     if limits is None:
         return NOT_MEASURED
     least, peaks = limits["least"], limits["peaks"]
-    rows = [[name.replace("_", " "), f"{value:,.1f}"] for name, value in peaks.items()]
+    rows = [[_PEAKS[name], f"{value:,.1f}"] for name, value in peaks.items()]
     work_gflop = least["encoder_gflop_per_s"] + least["decoder_gflop_per_s"]
     best = max(value for name, value in peaks.items() if name.startswith("product_"))
     parts = [
-        markdown_table(["peak of this machine, all cores", "G/s"], rows),
+        markdown_table(["peak of this machine, all cores", "measured"], rows),
         f"A second of speech (in utterances of {least['utterance_s']:g} s, "
         f"{least['tokens_per_s']:g} tokens a second) needs at least "
         f"{least['encoder_gflop_per_s']:.2f} GFLOP of the encoder and "
@@ -263,6 +270,28 @@ def _share(machine_s: float, load: Result | None, limits: Result) -> Iterator[st
         "that is strictly needed:"
     )
     yield markdown_table(["sessions", "core seconds per second of speech", "needed share"], rows)
+
+
+def _simulation(result: Result | None) -> str:
+    if result is None:
+        return NOT_MEASURED
+    rows = [
+        [
+            str(run["sessions"]),
+            cell(run, 2, "final_p50_s"),
+            cell(run, 2, "final_p95_s"),
+            cell(run, 2, "partials_per_s"),
+            f"{100 * run['busy']:.0f} %",
+        ]
+        for run in result["runs"]
+    ]
+    head = ["speakers", "final text p50 (s)", "p95", "partials/s", "the model is busy"]
+    settings = result["settings"]
+    said = (
+        f"A segment costs {settings['price_s'] * 1e3:.0f} ms, as at "
+        f"{settings['price_from_sessions']} sessions above."
+    )
+    return f"{said}\n\n{markdown_table(head, rows)}"
 
 
 def _profile(result: Result | None) -> str:

@@ -102,7 +102,9 @@ def word_errors(
     ``offline`` is its text of each clip, by index.
     """
     ours, alone = Errors(0, 0), Errors(0, 0)
-    for _, turn in measured.turns:
+    for session, turn in measured.turns:
+        if session.dropped and turn.final_s is None:
+            continue
         clip = clips[turn.clip]
         ours = _add(ours, compare(clip.text, turn.text, clip.language))
         alone = _add(alone, compare(clip.text, offline[turn.clip], clip.language))
@@ -118,12 +120,14 @@ def word_errors(
 def speech(measured: Measured, clips: Sequence[Clip], window: Window) -> dict[str, float]:
     """How much was said, and how often its text was told before it was final."""
     seconds = sum(clips[turn.clip].seconds for _, turn in measured.turns)
+    inside = sum(_inside(turn, window) for one in measured.sessions for turn in one.turns)
     partials = sum(turn.partials for _, turn in measured.turns)
     return {
         "turns": len(measured.turns),
         "answered": sum(turn.final_s is not None for _, turn in measured.turns),
         "seconds": seconds,
-        "at_once": seconds / window.duration_s,
+        "inside_s": inside,
+        "at_once": inside / window.duration_s,
         "partials": partials,
         "partials_per_s": partials / seconds if seconds else 0.0,
         "held_turns": sum(turn.held_s > 0 for _, turn in measured.turns),
@@ -133,6 +137,11 @@ def speech(measured: Measured, clips: Sequence[Clip], window: Window) -> dict[st
 
 def count(findings: Sequence[Finding]) -> dict[str, int]:
     return dict(Counter(finding.kind for finding in findings))
+
+
+def errors_by_code(findings: Sequence[Finding]) -> dict[str, int]:
+    """How often each error came: a code of the protocol, ``handshake`` or ``connection``."""
+    return dict(Counter(one.detail.partition(":")[0] for one in findings if one.kind == "error"))
 
 
 def final_series(measured: Measured) -> list[list[float]]:
@@ -170,6 +179,12 @@ def of_sessions(
             }
         )
     return rows
+
+
+def _inside(turn: TurnRecord, window: Window) -> float:
+    """Seconds of a turn's speech that lie in the measured window."""
+    begin = max(turn.start_s, window.measure_from_s)
+    return max(0.0, min(turn.speech_end_s, window.until_s) - begin)
 
 
 def _add(a: Errors, b: Errors) -> Errors:

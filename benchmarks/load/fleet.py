@@ -34,6 +34,7 @@ class Crowd:
     """What a fleet is to do."""
 
     url: str
+    token: str | None
     protocol: str
     plans: Sequence[SessionPlan]
     clips: Sequence[Clip]
@@ -82,9 +83,17 @@ def _jobs(crowd: Crowd) -> list[Job]:
         used = {turn.clip for plan in plans for turn in plan.turns}
         clips = {index: crowd.clips[index] for index in used}
         jobs.append(
-            Job(crowd.url, crowd.protocol, plans, clips, crowd.window.until_s, crowd.drain_s,
-                crowd.seed)
-        )  # fmt: skip
+            Job(
+                crowd.url,
+                crowd.token,
+                crowd.protocol,
+                plans,
+                clips,
+                crowd.window.until_s,
+                crowd.drain_s,
+                crowd.seed,
+            )
+        )
     return jobs
 
 

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--duration", type=float, default=30.0, metavar="S", help="measured time (default: 30)")
     add("--url", help="WebSocket address of a running server (default: start one here)")
+    add("--token", help="bearer token, if that server wants one")
     add(
         "--profile",
         choices=list(PROFILES),
@@ -181,7 +182,8 @@ def _server(args: argparse.Namespace, console: Console) -> Iterator[Server]:
             raise ConfigError(
                 f"--url: {args.url} is no WebSocket address (ws://HOST:PORT/ws/audio)"
             )
-        yield Server(args.url, args.name, http_url=f"{scheme}://{parts.netloc}")
+        http_url = f"{scheme}://{parts.netloc}"
+        yield Server(args.url, args.name, http_url=http_url, token=args.token)
         return
     with ServerProcess() as process:
         console.print("Starting a server …", style="dim")

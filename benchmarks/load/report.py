@@ -93,6 +93,8 @@ def _figures(runs: Sequence[Run]) -> dict[str, list[str]]:
         rows[f"{name} ({unit})"] = [" · ".join(cells) for cells in zip(*each, strict=True)]
     for name, path, digits in _ROWS:
         rows[name] = _cells(runs, path, digits)
+    for code in sorted({code for run in runs for code in run["errors"]}):
+        rows[f"error: {code}"] = [str(run["errors"].get(code, 0)) for run in runs]
     for kind in sorted({kind for run in runs for kind in run["findings"]}):
         rows[f"finding: {kind}"] = [str(run["findings"].get(kind, 0)) for run in runs]
     return rows

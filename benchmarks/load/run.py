@@ -30,6 +30,7 @@ class Server:
     """Of a server on this machine, whose processes are watched."""
     acknowledges: bool = True
     answers: bool = True
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,13 @@ def measure(
     used = {turn.clip for plan in crowd.plans for turn in plan.turns}
     alone = dict(zip(used, offline_texts([clips[index] for index in used]), strict=True))
     watch = server_watch.ServerWatch(server.pid)
-    before = server_watch.scrape(server.http_url) if server.http_url else {}
+    before = server_watch.scrape(server.http_url, server.token) if server.http_url else {}
     watch.start()
     try:
         epoch, workers = fleet.hold(crowd, on_progress)
     finally:
         watch.stop()
-    after = server_watch.scrape(server.http_url) if server.http_url else {}
+    after = server_watch.scrape(server.http_url, server.token) if server.http_url else {}
     sessions = sorted((one for w in workers for one in w.sessions), key=lambda one: one.number)
     findings = find(
         sessions, clips, patience, acknowledges=server.acknowledges, answers=server.answers
@@ -92,6 +93,7 @@ def measure(
         "speech": figures.speech(measured, clips, window),
         "words": figures.word_errors(measured, clips, alone),
         "findings": figures.count(findings),
+        "errors": figures.errors_by_code(findings),
         "findings_list": [one.as_dict() for one in findings[:_KEPT_FINDINGS]],
         "cost": _cost(watch, epoch, window),
         "metrics": server_watch.between(before, after) if after else None,
@@ -103,8 +105,8 @@ def measure(
             "server": _server_series(watch, epoch),
         },
     }
-    if run["cost"] and run["speech"]["seconds"]:
-        run["cost"]["cpu_per_speech_s"] = run["cost"]["cpu_s"] / run["speech"]["seconds"]
+    if run["cost"] and run["speech"]["inside_s"]:
+        run["cost"]["cpu_per_speech_s"] = run["cost"]["cpu_s"] / run["speech"]["inside_s"]
     run["reasons"] = reasons(run, target)
     run["carried"] = not run["reasons"]
     run["generator_was_late"] = generator_was_late(run)
@@ -116,7 +118,14 @@ def _crowd(server: Server, load: Load, clips: Sequence[Clip]) -> fleet.Crowd:
     if load.profile != "mixed":
         plans = [replace(plan, encoding=load.encoding) for plan in plans]
     return fleet.Crowd(
-        server.ws_url, server.protocol, plans, clips, load.window, load.drain_s, load.seed
+        server.ws_url,
+        server.token,
+        server.protocol,
+        plans,
+        clips,
+        load.window,
+        load.drain_s,
+        load.seed,
     )
 
 

@@ -94,6 +94,11 @@ def between(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]
     grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
     return {
         "batch_sizes": _batch_sizes(grown),
+        "batch_rows": {
+            _label(name, "stage"): value
+            for name, value in grown.items()
+            if name.startswith("antiphon_batch_size_sum{") and value
+        },
         "stages": _stages(grown),
         "errors": {
             _label(name, "code"): value

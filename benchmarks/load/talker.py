@@ -26,6 +26,7 @@ class Talker:
     def __init__(
         self,
         url: str,
+        token: str | None,
         plan: SessionPlan,
         speech: Sequence[Sequence[Piece]],
         clock: Clock,
@@ -33,7 +34,7 @@ class Talker:
     ) -> None:
         """``speech[i]`` are the pieces of the plan's turn ``i``; no turn begins after ``until_s``,
         and no answer is waited for after the task is cancelled."""
-        self._url, self._plan, self._speech = url, plan, speech
+        self._url, self._token, self._plan, self._speech = url, token, plan, speech
         self._clock, self._until_s = clock, until_s
         self._awaiting_ack: deque[float] = deque()
         self._answered = asyncio.Event()
@@ -72,6 +73,7 @@ class Talker:
         raw = self._plan.encoding in ("pcm", "base64")
         return await Client.connect(
             self._url,
+            token=self._token,
             events=EVENTS,
             language=self._plan.language,
             audio=_RAW if raw else None,

@@ -43,11 +43,13 @@ class WhisperLiveTalker:
     def __init__(
         self,
         url: str,
+        token: str | None,
         plan: SessionPlan,
         speech: Sequence[Sequence[Piece]],
         clock: Clock,
         until_s: float,
     ) -> None:
+        assert token is None, "it knows no tokens"
         assert plan.encoding == "pcm", "WhisperLive takes raw samples only"
         assert all(turn.start_s is not None for turn in plan.turns), "it never answers"
         self._url, self._plan, self._speech = url, plan, speech

@@ -2,11 +2,12 @@
 
 Local agreement (Liu, Spanakis & Niehues, "Low-Latency Sequence-to-Sequence Speech Recognition",
 Interspeech 2020; used on Whisper by Machacek et al. 2023): what successive hypotheses have in
-common is settled, cut back to whole words. Two that agree are wrong once in 25 words, four once in
-a hundred but a second later; two are enough for tokens that the model itself thinks more likely
-than not, which is as steady as four and earlier (``benchmarks/stability.py``). Settled tokens are
-forced upon later decoding of the same window, so that the promise is kept by construction, and an
-error settled is an error kept: steadiness comes first.
+common is settled, cut back to whole words. Two that agree were wrong once in 25 words, four once
+in a hundred but a second later; two that agree on tokens which the model itself thinks more likely
+than not are as steady as four, and earlier (``benchmarks/stability.py``). So two settle such
+tokens, up to the first that is in doubt; four, where the model does not tell its doubts. Settled
+tokens are forced upon later decoding of the same window: the promise is kept by construction, and
+an error settled would be an error kept, so steadiness comes first.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ class LocalAgreement:
         tells them; ``attended`` is how many of ``tokens`` may be settled at once, by another rule.
         """
         self._heard.append(tokens)
-        agreed = max(attended, self._agreed(_MANY), self._agreed(2, self._likely(tokens, logprobs)))
+        if logprobs:
+            agreed = max(attended, self._agreed(2, self._likely(tokens, logprobs)))
+        else:
+            agreed = max(attended, self._agreed(_MANY))
         count = self._whole_words(tokens, min(agreed, len(tokens)))
         if count > len(self.settled):
             self.settled = tokens[:count]
@@ -58,7 +62,7 @@ class LocalAgreement:
         """How many tokens come before the first one that the model doubts."""
         forced = len(tokens) - len(logprobs)
         likely = sum(1 for _ in takewhile(lambda logprob: logprob > _LIKELY, logprobs))
-        return forced + likely if logprobs else 0
+        return forced + likely
 
     def _whole_words(self, tokens: tuple[int, ...], count: int) -> int:
         """The largest length up to ``count`` at which ``tokens`` break between two words."""

@@ -36,10 +36,11 @@ def test_two_settle_the_words_that_are_likely() -> None:
     assert settle((1, 2, 3, 4), (1, 2, 3, 4)) == ()
 
 
-def test_four_settle_words_that_are_not() -> None:
+def test_four_settle_words_of_a_model_that_tells_no_doubts() -> None:
     heard = (1, 2, 3, 4)
-    assert settle(heard, heard, heard, logprobs=[DOUBTFUL] * 4) == ()
-    assert settle(heard, heard, heard, heard, logprobs=[DOUBTFUL] * 4) == (1, 2, 3)
+    assert settle(heard, heard, heard) == ()
+    assert settle(heard, heard, heard, heard) == (1, 2, 3)
+    assert settle(heard, heard, heard, heard, logprobs=[DOUBTFUL] * 4) == ()
 
 
 def test_half_a_word_is_not_settled() -> None:

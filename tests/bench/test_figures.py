@@ -84,3 +84,17 @@ def test_words_are_compared_as_whispers_own_evaluation_does(
     reference: str, heard: str, language: str, expected: Errors
 ) -> None:
     assert compare(reference, heard, language) == expected
+
+
+def test_what_a_dropped_session_said_last_is_no_word_error() -> None:
+    gone = session(turn(5.0, None), turn(4.0, 0.1, text="red green blue black"), dropped=True)
+    words = figures.word_errors(figures.select([gone], WINDOW), CLIPS, {0: ""})
+    assert (words["words"], words["errors"]) == (4, 0)
+
+
+def test_speech_at_once_counts_only_what_lies_in_the_window() -> None:
+    turns = [turn(3.0, 0.1), turn(10.0, 0.1), turn(23.0, 0.1), turn(40.0, 0.1)]
+    speech = figures.speech(figures.select([session(*turns)], WINDOW), CLIPS, WINDOW)
+    assert speech["inside_s"] == pytest.approx(1.0 + 2.0 + 1.0)
+    assert speech["at_once"] == pytest.approx(0.2)
+    assert speech["turns"] == 2

@@ -34,6 +34,7 @@ def run(sessions: int, server: str = "antiphon", **more: Any) -> dict[str, Any]:
         "words": {"words": 300, "errors": 9, "percent": 3.0, "offline_errors": 9,
                   "offline_percent": 3.0},
         "findings": {"missing": 1},
+        "errors": {"timeout": 2},
         "findings_list": [{"kind": "missing", "session": 0, "turn": 1, "detail": "<b>ack</b>"}],
         "cost": {"cpu_cores": 0.2 * sessions, "memory_mb_max": 500.0, "cpu_per_speech_s": 0.25},
         "metrics": {"batch_sizes": {"asr": {"1": 5.0, "2": 3.0}},
@@ -58,6 +59,7 @@ def test_a_report_needs_nothing_else_and_escapes_what_it_was_given() -> None:
     assert re.findall(r"<script|<link|@import|url\((?!#)|src=", text) == []
     assert "&lt;b&gt;ack" in text
     assert "<b>ack" not in text
+    assert "error: timeout" in text
     assert text.count("<svg ") == 6 + 2 * 3
     assert "#010203" not in text
 
@@ -84,7 +86,7 @@ def test_the_page_says_what_was_not_measured(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     page.build(tmp_path / "results", tmp_path / "BENCHMARKS.md")
     text = (tmp_path / "BENCHMARKS.md").read_text()
-    assert text.count(page.NOT_MEASURED) == 9
+    assert text.count(page.NOT_MEASURED) == 10
     assert all(peer.title in text for name, peer in PEERS.items() if name != "antiphon")
     assert not (tmp_path / "benchmarks").exists()
 

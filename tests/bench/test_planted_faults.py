@@ -113,6 +113,7 @@ def test_errors_that_a_server_sends_are_counted() -> None:
     run = measured({5: "rude"})
     errors = [one for one in run["findings_list"] if one["kind"] == "error"]
     assert [(one["session"], one["detail"]) for one in errors] == [(5, "audio_undecodable: no")]
+    assert run["errors"] == {"audio_undecodable": 1}
     assert run["reasons"] == ["1 × error"]
 
 

@@ -54,6 +54,7 @@ def test_what_metrics_counted_between_two_scrapes(
     errors.labels("overloaded").inc(2)
     counted = between(before, scrape(metrics_url, "secret"))
     assert counted["batch_sizes"] == {"asr": {"1": 1.0, "4": 2.0, "inf": 1.0}}
+    assert counted["batch_rows"] == {"asr": 17.0}
     assert counted["stages"] == {"encode": {"count": 2.0, "mean_ms": 500.0, "total_s": 1.0}}
     assert counted["errors"] == {"overloaded": 2.0}
     assert counted["memory_mb"] == 3.0

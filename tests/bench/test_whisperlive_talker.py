@@ -34,7 +34,7 @@ def talk(script: Callable[[ServerConnection], Any]) -> SessionRecord:
     async def run() -> SessionRecord:
         async with serving(script) as url, asyncio.timeout(10):
             plan = SessionPlan(0, 0.0, (TurnPlan(0, START_S),))
-            talker = WhisperLiveTalker(url, plan, [PIECES], Clock(time.monotonic()), 5.0)
+            talker = WhisperLiveTalker(url, None, plan, [PIECES], Clock(time.monotonic()), 5.0)
             await talker.run()
             return talker.record
 

@@ -1,0 +1,126 @@
+"""More speakers than this machine can be given: the real scheduler, simulated arrivals.
+
+    python -m benchmarks.simulate LOAD.json OUTPUT.json
+
+The scheduler that serves is fed on a simulated clock with speakers who never pause, and a model
+whose price for a segment is the mean of a measured run. What it leaves out: whatever is not
+Whisper, and that a segment's price depends on its length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.load import results
+from benchmarks.load.run import clips_for
+from engine.asr.backend import AsrJob
+from engine.asr.scheduler import AsrScheduler
+from engine.config import EngineSettings
+from engine.types import SAMPLE_RATE
+
+SPEAKERS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 128, 256)
+_DURATION_S = 120.0
+_STAGES = ("asr_encode", "asr_decode")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What speakers who never pause ask for, each from a random phase on."""
+
+    speakers: int
+    utterances_s: Sequence[float]
+    partial_every_s: float
+    seed: int = 1
+
+    def jobs(self, until_s: float) -> list[AsrJob]:
+        """In order of time."""
+        rng = np.random.default_rng(self.seed)
+        jobs: list[AsrJob] = []
+        for key in range(self.speakers):
+            began_s, turn = -float(rng.uniform(0, max(self.utterances_s))), 0
+            while began_s < until_s:
+                length_s = float(rng.choice(self.utterances_s))
+                jobs += self._utterance(key, turn, began_s, length_s)
+                began_s, turn = began_s + length_s, turn + 1
+        return sorted((job for job in jobs if 0 <= job.queued_at < until_s),
+                      key=lambda job: job.queued_at)  # fmt: skip
+
+    def _utterance(self, key: int, turn: int, began_s: float, length_s: float) -> list[AsrJob]:
+        heard = np.append(np.arange(1, int(length_s / self.partial_every_s) + 1)
+                          * self.partial_every_s, length_s)  # fmt: skip
+        jobs = []
+        for seconds in heard.tolist():
+            pcm = np.broadcast_to(np.float32(0), int(seconds * SAMPLE_RATE))
+            final = seconds == length_s
+            jobs.append(AsrJob(key, turn, 0, pcm, is_final=final, queued_at=began_s + seconds))
+        return jobs
+
+
+def serve(jobs: Sequence[AsrJob], price_s: float, batch: int) -> dict[str, float]:
+    """Percentiles of the finals' waits, and how many partials were decoded after all."""
+    scheduler, now_s, waits, partials, busy_s = AsrScheduler(), 0.0, [], 0, 0.0
+    coming = [(job.queued_at, index, job) for index, job in enumerate(jobs)]
+    heapq.heapify(coming)
+    while coming or len(scheduler):
+        while coming and coming[0][0] <= now_s:
+            scheduler.add(heapq.heappop(coming)[2])
+        taken = scheduler.next_batch(lambda _: batch)
+        if not taken:
+            now_s = coming[0][0]
+            continue
+        now_s += price_s * len(taken)
+        busy_s += price_s * len(taken)
+        waits += [now_s - job.queued_at for job in taken if job.is_final]
+        partials += sum(not job.is_final for job in taken)
+    last_s = jobs[-1].queued_at
+    return {
+        "final_p50_s": float(np.percentile(waits, 50)),
+        "final_p95_s": float(np.percentile(waits, 95)),
+        "finals": len(waits),
+        "partials": partials,
+        "busy": busy_s / max(now_s, last_s),
+    }
+
+
+def price(run: dict[str, Any]) -> float:
+    """Seconds of the speech model for one segment, on average, in a measured run."""
+    metrics = run["metrics"]
+    total_s = sum(metrics["stages"][stage]["total_s"] for stage in _STAGES)
+    return float(total_s / metrics["batch_rows"]["asr"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("load", type=Path)
+    parser.add_argument("output", type=Path)
+    args = parser.parse_args()
+    measured = results.read(args.load)
+    if measured is None:
+        print(f"{args.load} is not there: measure first", file=sys.stderr)
+        return 2
+    run = max(measured["runs"], key=lambda one: one["load"]["sessions"] * one["carried"])
+    settings = EngineSettings.model_validate({})
+    lengths = [clip.seconds for clip in clips_for("continuous")]
+    told = {"price_s": price(run), "price_from_sessions": run["load"]["sessions"]}
+    result = results.start("simulation", told | {"duration_s": _DURATION_S})
+    for speakers in SPEAKERS:
+        jobs = Arrivals(speakers, lengths, settings.partial_interval_s).jobs(_DURATION_S)
+        served = serve(jobs, price(run), settings.asr_batch_size)
+        speech_s = speakers * _DURATION_S
+        result["runs"].append({"sessions": speakers, **served,
+                               "partials_per_s": served["partials"] / speech_s})  # fmt: skip
+        print(result["runs"][-1])
+    results.write(result, args.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
