@@ -162,7 +162,8 @@ def _mend_rope(config: Any, folder: Path) -> None:
 
 def _refuse_special_attention(config: Any, context: int) -> None:
     """Our attention has no sliding window and no soft cap; exllamav2 would pass them over."""
-    window = config.sliding_window or 0
+    windowed = config.arch.lm.swa or config.arch.lm.alternating_swa
+    window = config.sliding_window or 0 if windowed else 0
     if config.attn_logit_softcapping or 0 < window < context:
         what = "soft-capped" if config.attn_logit_softcapping else f"a window of {window} tokens"
         raise ModelError(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,6 +36,9 @@ class Config:
         content = json.loads((Path(folder) / "config.json").read_text())
         self.max_seq_len = content.get("max_position_embeddings", 2048)
         self.sliding_window = content.get("sliding_window", 0)
+        # of the library's knowledge of architectures: whether the window is used at all
+        lm = SimpleNamespace(swa=content.get("fake_swa", True), alternating_swa=False)
+        self.arch = SimpleNamespace(lm=lm)
         self.attn_logit_softcapping = content.get("attn_logit_softcapping")
         self.rotary_embedding_base = content.get("rope_theta", 10_000.0)
         self.max_input_len = 2048

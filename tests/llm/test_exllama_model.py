@@ -122,6 +122,10 @@ def test_a_window_longer_than_the_context_is_none(tmp_path: Path) -> None:
     loaded(tmp_path, sliding_window=4096)
 
 
+def test_a_window_that_the_architecture_does_not_use_is_none(tmp_path: Path) -> None:
+    loaded(tmp_path, sliding_window=512, fake_swa=False)
+
+
 def test_a_nested_rope_theta_is_found(tmp_path: Path) -> None:
     nested = {"rope_parameters": {"rope_theta": 100_000, "rope_type": "default"}}
     config = loaded(tmp_path, **nested).generator.model.config
