@@ -13,10 +13,10 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint bench clean lock
+.PHONY: help setup demo serve test lint resolve bench clean lock cudalock
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: $(READY) ## make .venv with the pinned dependencies, and fetch the default models
 	@$(BIN)/antiphon models pull
@@ -31,10 +31,15 @@ test: $(READY) ## run the tests with the real models; ARGS="-k protocol"
 	@$(BIN)/antiphon models pull --all
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff, mypy, and hadolint for the container
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if [ -x $(BIN)/hadolint ]; then set -x; $(BIN)/hadolint --failure-threshold info Dockerfile.cuda; \
+	else echo "hadolint has no package for this machine: Dockerfile.cuda is not checked"; fi
+
+resolve: $(READY) ## hold requirements-cuda.lock against the package index
+	$(BIN)/python .ci/cuda_lock.py check
 
 bench: $(READY) ## measure everything (25 minutes) and rewrite docs/BENCHMARKS.md; ARGS="latency"
 	@PYTHON=$(BIN)/python ANTIPHON=$(BIN)/antiphon bash benchmarks/measure_all.sh $(ARGS)
@@ -51,6 +56,10 @@ lock: ## resolve pyproject.toml anew into requirements.lock (needs Python 3.11)
 		--report "$$new/report.json" '.[dev]'; \
 	"$$new/venv/bin/python" .ci/lock.py < "$$new/report.json" > "$$new/lock"; \
 	cp "$$new/lock" requirements.lock
+
+cudalock: $(READY) ## resolve what the CUDA container holds into requirements-cuda.lock
+	$(BIN)/python .ci/cuda_lock.py lock > requirements-cuda.lock.new
+	mv requirements-cuda.lock.new requirements-cuda.lock
 
 # Written last, so that an interrupted set-up starts again.
 $(READY): pyproject.toml requirements.lock

@@ -48,11 +48,13 @@ class EngineSettings(BaseModel):
     vad_min_silence_ms: int = Field(500, ge=64, le=10000, description="silence that ends speech")
     vad_padding_ms: int = Field(300, ge=0, le=2000, description="audio kept around speech")
 
-    llm: Literal["llamacpp", "openai", "echo"] = Field("llamacpp", description="what answers")
+    llm: Literal["llamacpp", "exllamav2", "openai", "echo"] = Field(
+        "llamacpp", description="what answers"
+    )
     llm_model: str = Field(
         default_factory=lambda given: _FIRST if given.get("llm") == "openai" else _EMBEDDED,
-        description="LLM: a name or a GGUF file; with openai the server's name for it, or "
-        f"{_FIRST}: what the server lists first",
+        description="LLM: a name or a GGUF file; exllamav2: a folder; with openai the server's "
+        f"name for it, or {_FIRST}: what the server lists first",
     )
     llm_url: str | None = Field(
         None, description="OpenAI-compatible server, e.g. http://127.0.0.1:8080/v1 (--llm openai)"

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import torch
 
-from kernels import log_mel, slot_attention, token_pick
+from kernels import log_mel, paged_attention, slot_attention, token_pick
 from kernels.log_mel import RaggedLogMel
+from kernels.paged_attention import PagedAttention
 from kernels.slot_attention import SlotAttention
 from kernels.token_pick import TokenPick
 
@@ -26,10 +27,15 @@ class Operations(NamedTuple):
     ragged_log_mel: RaggedLogMel
     slot_attention: SlotAttention
     token_pick: TokenPick
+    paged_attention: PagedAttention
 
 
 REFERENCE = Operations(
-    "torch", log_mel.ragged_log_mel, slot_attention.slot_attention, token_pick.token_pick
+    "torch",
+    log_mel.ragged_log_mel,
+    slot_attention.slot_attention,
+    token_pick.token_pick,
+    paged_attention.paged_attention,
 )
 
 
@@ -44,6 +50,7 @@ def operations_for(device: torch.device, dtype: torch.dtype, *, fused: bool = Tr
 
 def _triton_operations() -> Operations:
     from kernels.triton import log_mel as fused_log_mel
+    from kernels.triton import paged_attention as fused_paged_attention
     from kernels.triton import slot_attention as fused_attention
     from kernels.triton import token_pick as fused_pick
 
@@ -52,4 +59,5 @@ def _triton_operations() -> Operations:
         fused_log_mel.ragged_log_mel,
         fused_attention.slot_attention,
         fused_pick.token_pick,
+        fused_paged_attention.paged_attention,
     )

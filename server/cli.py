@@ -20,6 +20,7 @@ _COMMANDS = {
     "serve": ("server.serve_command", "serve conversations over WebSocket until interrupted"),
     "talk": ("server.talk", "stream a recording to a server and show the conversation"),
     "demo": ("server.demo", "start a server, ask it a spoken question, show the answer"),
+    "doctor": ("server.doctor_command", "check this machine, and say what to do"),
     "models": ("server.models_command", "list, pull and verify the embedded models"),
     "bench": ("server.bench_command", "measure a server (in a checkout of the project)"),
     "config": ("server.config_command", "print the settings that `serve` would use"),

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.kernels import log_mel, slot_attention, token_pick, vad_step
+from benchmarks.kernels import log_mel, paged_attention, slot_attention, token_pick, vad_step
 from benchmarks.kernels.timing import environment, median_us
 
 OPERATIONS = {
     "log_mel": log_mel,
+    "paged_attention": paged_attention,
     "slot_attention": slot_attention,
     "token_pick": token_pick,
     "vad_step": vad_step,

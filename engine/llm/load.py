@@ -24,6 +24,12 @@ def load(settings: EngineSettings, wake: Wake) -> LlmBackend:
         from engine.llm.openai import OpenAi
 
         return OpenAi(settings, read_key(settings.llm_key_file, os.environ), wake)
+    if settings.llm == "exllamav2":
+        from engine.llm.exllama import ExLlama
+        from engine.llm.exllama_model import model_folder, require
+
+        require(settings)  # before the folder: it names what to use instead
+        return ExLlama(settings, model_folder(settings.llm_model))
     from engine.llm.llamacpp import LlamaCpp  # its library only where it is used
 
     return LlamaCpp(settings, resolve(settings.llm_model, "llm", settings.home), wake)

@@ -106,11 +106,12 @@ def attend_kernel(
 
 @triton.jit
 def combine_kernel(
-    part_ptr,  # [SPLITS, rows, heads, DIM] float32
+    part_ptr,  # [SPLITS, rows, heads, HEAD_DIM] float32
     lse_ptr,  # [SPLITS, rows, heads] float32, base 2
-    out_ptr,  # [rows, heads, DIM]
+    out_ptr,  # [rows, heads, HEAD_DIM]
     entries,  # rows * heads
-    DIM: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    DIM: tl.constexpr,  # HEAD_DIM rounded up to a power of two
     SPLITS: tl.constexpr,
 ):
     """Join the parts of one row and head, each weighed by its share of the softmax."""
@@ -120,14 +121,18 @@ def combine_kernel(
     lse = tl.load(lse_ptr + split * entries + entry)
     top = tl.max(lse, axis=0)
     weight = tl.exp2(lse - tl.where(top == float("-inf"), 0.0, top))
-    part = tl.load(part_ptr + (split * entries + entry)[:, None] * DIM + dim[None, :])
+    in_head = dim < HEAD_DIM
+    offset = (split * entries + entry)[:, None] * HEAD_DIM + dim[None, :]
+    part = tl.load(part_ptr + offset, mask=in_head[None, :], other=0.0)
     total = tl.sum(weight, axis=0)
     joined = tl.sum(part * weight[:, None], axis=0) / tl.where(total == 0.0, 1.0, total)
-    tl.store(out_ptr + entry * DIM + dim, joined.to(out_ptr.dtype.element_ty))
+    out = out_ptr + entry * HEAD_DIM + dim
+    tl.store(out, joined.to(out_ptr.dtype.element_ty), mask=in_head)
 
 
 @cache
-def _processors(device: torch.device) -> int:
+def processors(device: torch.device) -> int:
+    """Multiprocessors of a GPU."""
     if device.type != "cuda":  # the interpreter: few, so that splits are tested
         return 8
     return torch.cuda.get_device_properties(device).multi_processor_count
@@ -163,7 +168,7 @@ def slot_attention(
     programs = rows if tiles is None else tiles.shape[0]
     if programs == 0:
         return out
-    splits = choose_splits(programs * heads, max_len, _processors(q.device))
+    splits = choose_splits(programs * heads, max_len, processors(q.device))
     parts, lse = out, out
     if splits > 1:
         parts = torch.empty((splits, rows, heads, head_dim), dtype=torch.float32, device=q.device)
@@ -177,6 +182,7 @@ def slot_attention(
     )  # fmt: skip
     if splits > 1:
         combine_kernel[(rows * heads,)](
-            parts, lse, out, rows * heads, DIM=head_dim, SPLITS=splits, num_warps=1
-        )
+            parts, lse, out, rows * heads,
+            HEAD_DIM=head_dim, DIM=head_dim, SPLITS=splits, num_warps=1,
+        )  # fmt: skip
     return out

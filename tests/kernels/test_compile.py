@@ -26,6 +26,18 @@ ATTEND = {
     "scale_log2": "fp32",
 }
 COMBINE = {"part_ptr": "*fp32", "lse_ptr": "*fp32", "out_ptr": "*{dtype}", "entries": "i32"}
+APPEND = {
+    **dict.fromkeys(["k_ptr", "v_ptr", "k_cache_ptr", "v_cache_ptr"], "*{dtype}"),
+    **dict.fromkeys(["length_ptr", "table_ptr"], "*i32"),
+    **dict.fromkeys(["new", "row_size", "max_pages"], "i32"),
+}
+ATTEND_PAGES = {
+    **dict.fromkeys(["q_ptr", "k_ptr", "v_ptr"], "*{dtype}"),
+    **dict.fromkeys(["length_ptr", "table_ptr"], "*i32"),
+    "lse_ptr": "*fp32",
+    **dict.fromkeys(["batch", "queries", "heads", "kv_heads", "added", "max_pages"], "i32"),
+    "scale_log2": "fp32",
+}
 PICK = {
     "logits_ptr": "*{dtype}",
     "masks_ptr": "*u8",
@@ -49,6 +61,7 @@ def compile_for(
     constants: Mapping[str, int],
     architecture: int,
     warps: int = 4,
+    stages: int = 3,
 ) -> None:
     """Compile as the launcher would for tensors that start at a multiple of 16 bytes."""
     import triton
@@ -64,7 +77,8 @@ def compile_for(
     }
     source = ASTSource(kernel, ordered, dict(constants), aligned)
     target = GPUTarget("cuda", architecture, 32)
-    compiled = triton.compile(source, target=target, options={"num_warps": warps})
+    options = {"num_warps": warps, "num_stages": stages}
+    compiled = triton.compile(source, target=target, options=options)
     assert compiled.asm["cubin"].startswith(b"\x7fELF")
     assert compiled.metadata.shared <= SHARED_BYTES[architecture]
 
@@ -88,8 +102,38 @@ def test_slot_attention(architecture: int, dtype: str, rows: int) -> None:
     for splits, out in ((1, dtype), (8, "fp32")):
         signature = {**typed(ATTEND, dtype), "out_ptr": f"*{out}"}
         compile_for(attend_kernel, signature, {**shape, "SPLITS": splits}, architecture)
-    shape = {"DIM": 64, "SPLITS": 8}
+    shape = {"HEAD_DIM": 64, "DIM": 64, "SPLITS": 8}
     compile_for(combine_kernel, typed(COMBINE, dtype), shape, architecture, warps=1)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("head_dim", [64, 80, 256])
+@pytest.mark.parametrize("queries", [1, 512])
+def test_paged_attention(architecture: int, head_dim: int, queries: int) -> None:
+    """In half precision, which is what exllamav2 computes in; eight query heads to a group."""
+    from kernels.paged_attention import PAGE
+    from kernels.triton import paged_attention as paged
+    from kernels.triton.slot_attention import combine_kernel
+
+    dim = 1 << (head_dim - 1).bit_length()
+    rows, warps, stages = paged.tile_shape(queries * 8, dim)
+    shape = {
+        "GROUP": 8,
+        "BLOCK_ROWS": rows,
+        "BLOCK_KEYS": paged.BLOCK_KEYS,
+        "PAGE": PAGE,
+        "HEAD_DIM": head_dim,
+        "DIM": dim,
+    }
+    for splits, out in ((1, "fp16"), (8, "fp32")):
+        signature = {**typed(ATTEND_PAGES, "fp16"), "out_ptr": f"*{out}"}
+        constants = {**shape, "SPLITS": splits}
+        compile_for(paged.attend_pages_kernel, signature, constants, architecture, warps, stages)
+    shape = {"PAGE": PAGE, "BLOCK": 1024}
+    compile_for(paged.append_kernel, typed(APPEND, "fp16"), shape, architecture)
+    shape = {"HEAD_DIM": head_dim, "DIM": dim, "SPLITS": 32}
+    warps = paged.joining_warps(dim)
+    compile_for(combine_kernel, typed(COMBINE, "fp16"), shape, architecture, warps)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

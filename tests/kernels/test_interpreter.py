@@ -14,7 +14,7 @@ import pytest
 from devices import needs_triton
 
 HERE = Path(__file__).parent
-MODULES = ["test_triton_slot_attention.py", "test_triton_token_pick.py", "test_triton_log_mel.py"]
+MODULES = sorted(path.name for path in HERE.glob("test_triton_*.py"))
 
 
 @needs_triton

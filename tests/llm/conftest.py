@@ -22,3 +22,14 @@ def llamacpp(smollm2: Path) -> Iterator[Talk]:
     backend.warmup()
     yield Talk(backend, news)
     backend.close()
+
+
+@pytest.fixture(scope="session")
+def small_model(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model as a folder in Hugging Face's format, fp16."""
+    pytest.importorskip("gguf")
+    from hf_model import convert
+
+    folder = tmp_path_factory.mktemp("smollm2")
+    convert(smollm2, folder)
+    return folder

@@ -102,7 +102,7 @@ def test_the_help_of_serve_teaches_every_setting(capsys: pytest.CaptureFixture[s
         assert f"{flag(name)} " in text
     assert "--port N port to listen on; 0: any free one (default: 8000; 0 to 65535)" in text
     assert "--asr-model NAME|DIR" in text
-    assert "--llm {llamacpp,openai,echo}" in text
+    assert "--llm {llamacpp,exllamav2,openai,echo}" in text
 
 
 def test_serve_refuses_a_wrong_setting_before_it_loads_anything(

@@ -1,0 +1,1 @@
+"""Whether this machine can run the engine: facts, what they mean, and two trials."""

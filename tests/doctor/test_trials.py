@@ -1,0 +1,89 @@
+"""Trials: how a child process ends, and what its words mean."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from engine.doctor.trials import Outcome, attempt, judge_reply, judge_speech
+from engine.errors import ModelError
+
+
+def say(name: str, text: str) -> tuple[str, str]:
+    return name, text
+
+
+def refuse() -> tuple[str, str]:
+    raise ModelError("the model is not here: pull it")
+
+
+def stumble() -> tuple[str, str]:
+    raise RuntimeError("CUDA error")
+
+
+def crash() -> tuple[str, str]:
+    os.kill(os.getpid(), signal.SIGABRT)
+    raise AssertionError
+
+
+def leave() -> tuple[str, str]:
+    os._exit(3)
+
+
+def hang() -> tuple[str, str]:
+    threading.Event().wait()
+    raise AssertionError
+
+
+def test_what_a_trial_says_comes_back() -> None:
+    outcome = attempt(say, "whisper", "hello")
+    assert (outcome.kind, outcome.name, outcome.text) == ("said", "whisper", "hello")
+
+
+@pytest.mark.parametrize(
+    ("trial", "kind", "word"),
+    [
+        (refuse, "raised", "the model is not here: pull it"),
+        (stumble, "raised", "RuntimeError: CUDA error"),
+        (crash, "crashed", "SIGABRT"),
+        (leave, "crashed", "status 3"),
+    ],
+)
+def test_however_a_trial_ends_it_is_reported(trial, kind: str, word: str) -> None:
+    outcome = attempt(trial)
+    assert outcome.kind == kind
+    assert word in outcome.error
+
+
+def test_a_trial_that_hangs_is_ended() -> None:
+    assert attempt(hang, timeout_s=0.1).kind == "hung"
+
+
+def test_speech_that_is_heard() -> None:
+    outcome = Outcome("said", "whisper", "What is the capital of France?")
+    assert judge_speech(outcome, "france").status == "ok"
+
+
+def test_silence_where_there_is_speech_is_a_failure() -> None:
+    finding = judge_speech(Outcome("said", "whisper", ""), "france")
+    assert finding.status == "failure"
+    assert "driver" in finding.advice
+
+
+def test_other_words_are_a_warning() -> None:
+    assert judge_speech(Outcome("said", "whisper", "Bonjour"), "france").status == "warning"
+
+
+def test_a_reply_without_a_word_is_a_failure() -> None:
+    assert judge_reply(Outcome("said", "llm", "")).status == "failure"
+    assert judge_reply(Outcome("said", "llm", "Hello")).status == "ok"
+
+
+@pytest.mark.parametrize("kind", ["raised", "crashed", "hung"])
+def test_a_trial_that_does_not_speak_is_a_failure(kind) -> None:
+    for finding in (judge_speech(Outcome(kind, error="why"), "x"), judge_reply(Outcome(kind))):
+        assert finding.status == "failure"
+    assert judge_speech(Outcome(kind, error="why"), "x").detail == "why"
