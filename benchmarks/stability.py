@@ -1,6 +1,6 @@
 """Which rule settles words earlier, and which is wrong less often.
 
-    ANTIPHON_SPEECH=... python benchmarks/stability.py --help
+    ANTIPHON_SPEECH=... python -m benchmarks.stability --help
 
 Sentences are heard in pieces, as a speaker would say them, without forcing anything. For each
 rule, a word's delay is from its end in the recording (by alignment of the final text) to the end
@@ -23,8 +23,8 @@ from itertools import takewhile
 from pathlib import Path
 
 import torch
-from whisper import SAMPLE_RATE, Report, machine, utterances
 
+from benchmarks.whisper import SAMPLE_RATE, Report, machine, utterances
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.words import words_of
 from engine.models import resolve

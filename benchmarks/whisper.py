@@ -1,6 +1,6 @@
 """What Whisper costs in torch, beside CTranslate2 and faster-whisper on the same machine.
 
-    ANTIPHON_SPEECH=... python benchmarks/whisper.py --help
+    ANTIPHON_SPEECH=... python -m benchmarks.whisper --help
 
 Figures are processor time of the whole process (all threads), the least of several tries, so that
 other work on the machine disturbs them little; the ratios are what to read. Both sides run on
