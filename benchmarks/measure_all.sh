@@ -13,10 +13,10 @@ out=${RESULTS:-benchmarks/results}
 curve=${CURVE:-1,2,4,8,16,32} # speakers at once
 talk=${TALK:-1,2,4,8,16}
 few=${FEW:-1,4}
-torch=${TORCH:-1,4,16}
+other=${OTHER:-1,4,16} # with the other way to run Whisper
 budget_s=${BUDGET_S:-1500}
 timing="--ramp 3 --warmup 3 --duration ${DURATION_S:-20} --drain 12"
-parts=${*:-"limits continuous compare-stream conversation compare latency profile continuous-torch webm mixed churn"}
+parts=${*:-"limits continuous compare-stream conversation compare latency profile continuous-ctranslate2 webm mixed churn simulation"}
 failed=""
 mkdir -p "$out" .benchmarks
 
@@ -66,6 +66,8 @@ measure() {
 	# shellcheck disable=SC2086
 	run compare-stream 330 "$antiphon" bench compare $timing --peers whisperlive-batch \
 		--sessions "$curve" --stop-at-hopeless --output "$out/compare-stream.json"
+	run simulation 60 "$python" -m benchmarks.simulate "$out/load-continuous.json" \
+		"$out/simulation.json"
 	load conversation 240 --profile conversation --sessions "$talk"
 	# shellcheck disable=SC2086
 	run compare 400 "$antiphon" bench compare $timing --sessions "$few" \
@@ -73,13 +75,13 @@ measure() {
 		--output "$out/compare.json"
 	run latency 200 "$antiphon" bench latency --output "$out/latency.json"
 	load profile 60 --sessions "${PROFILE_SESSIONS:-8}" --py-spy -- --llm echo
-	load continuous-torch 130 --sessions "$torch" -- --llm echo --asr torch
+	load continuous-ctranslate2 130 --sessions "$other" -- --llm echo --asr ctranslate2
 	load webm 60 --sessions 4 --encoding webm -- --llm echo
 	load mixed 80 --sessions 4 --profile mixed -- --llm echo
 	load churn 60 --sessions 8 --profile churn -- --llm echo
-	run simulation 60 "$python" -m benchmarks.simulate "$out/load-continuous.json" "$out/simulation.json"
 
-	"$python" -m benchmarks.page --results "$out" --page "${PAGE:-docs/BENCHMARKS.md}" || failed="$failed page"
+	"$python" -m benchmarks.page --results "$out" --page "${PAGE:-docs/BENCHMARKS.md}" ||
+		failed="$failed page"
 	echo "took $SECONDS s"
 	if [ -n "$failed" ]; then
 		echo "not measured:$failed" >&2

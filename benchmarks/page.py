@@ -36,7 +36,7 @@ def build(folder: Path, page: Path) -> None:
     text = Template(TEMPLATE.read_text("utf-8")).substitute(
         when=_when([*loads.values(), *compare, limits]),
         capacity=_capacity(loads["continuous"], "continuous", pictures),
-        torch=_capacity(loads["continuous-torch"], "continuous-torch", pictures),
+        other=_capacity(loads["continuous-ctranslate2"], "continuous-ctranslate2", pictures),
         conversation=_capacity(loads["conversation"], "conversation", pictures),
         others=_others([one for one in (loads["webm"], loads["mixed"], loads["churn"]) if one]),
         peers=_peers(peers, pictures),
@@ -56,7 +56,7 @@ _PEAKS = {
     "copy_gbyte_per_s": "memory copy, reads and writes (GB/s)",
 }
 _INSIDE = ("_p50_ms", "_p99_ms", "_mean_ms", "rss_mb")
-_LOADS = ("continuous", "continuous-torch", "conversation", "webm", "mixed", "churn")
+_LOADS = ("continuous", "continuous-ctranslate2", "conversation", "webm", "mixed", "churn")
 
 
 class Pictures:

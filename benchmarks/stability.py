@@ -5,25 +5,26 @@
 Sentences are heard in pieces, as a speaker would say them, without forcing anything. For each
 rule, a word's delay is from its end in the recording (by alignment of the final text) to the end
 of the first hypothesis that settles it; a settled word that the final text does not have at its
-place is an error. ``either`` is agreement or attention with 0.8 s; ``both`` is agreement of what
-attention settles with 0.3 s.
+place is an error. ``likely``: only up to the first token that the model gives less than one half;
+``either``: agreement of two, or attention with 0.8 s.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 import torch
 from whisper import SAMPLE_RATE, Report, machine, utterances
 
-from engine.asr.agreement import LocalAgreement
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.words import words_of
 from engine.models import resolve
@@ -34,7 +35,12 @@ from engine.whisper.backend import TorchWhisper
 from server.sources import load
 
 RESULTS = Path(__file__).parent / "results" / "stability.json"
-TAILS_S = (0.3, 0.5, 0.8)
+TAILS_S = (0.5, 0.8)
+LIKELY = math.log(0.5)
+RULES = (
+    *("agreement_of_2", "agreement_of_4", "agreement_of_2_likely"),
+    *("attention_0.5_s", "attention_0.8_s", "attention_0.8_s_likely", "either"),
+)
 
 
 @dataclass
@@ -76,6 +82,14 @@ class Listener:
         return heard[0]
 
 
+def common(heard: list[tuple[int, ...]], last: int) -> int:
+    """How many tokens the ``last`` hypotheses begin with in common."""
+    if len(heard) < last:
+        return 0
+    together = zip(*heard[-last:], strict=False)
+    return sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, together))
+
+
 def whole_words(tokens: tuple[int, ...], count: int, decode: Callable[..., str]) -> list[str]:
     """The words of the first ``count`` tokens, less one that the next token goes on with."""
     while count and count < len(tokens) and not decode(tokens[count : count + 1]).startswith(" "):
@@ -86,17 +100,20 @@ def whole_words(tokens: tuple[int, ...], count: int, decode: Callable[..., str])
 def listen(listener: Listener, key: int, pcm: Pcm, every_s: float, tallies: Report) -> None:
     """Hear one sentence to its end and add to each rule's tally."""
     decode = listener.backend.decode
-    agreement = LocalAgreement(decode)
+    heard: list[tuple[int, ...]] = []
     known: dict[str, list[tuple[float, list[str]]]] = {name: [] for name in tallies}
     step = int(every_s * SAMPLE_RATE)
     for end in range(step, len(pcm), step):
-        tokens = listener.hear(key, pcm[:end], final=False).tokens
-        agreed = len(agreement.update(tokens))
-        counts = {"agreement": agreed} | {
-            f"attention_{tail}_s": count for tail, count in listener.settled.items()
-        }
-        counts["either"] = max(agreed, counts["attention_0.8_s"])
-        counts["both"] = min(agreed, counts["attention_0.3_s"])
+        hypothesis = listener.hear(key, pcm[:end], final=False)
+        tokens = hypothesis.tokens
+        heard.append(tokens)
+        two, four = common(heard, 2), common(heard, 4)
+        likely = sum(1 for _ in takewhile(lambda p: p > LIKELY, hypothesis.token_logprobs))
+        counts = {"agreement_of_2": two, "agreement_of_4": four}
+        counts["agreement_of_2_likely"] = min(two, likely)
+        counts |= {f"attention_{tail}_s": count for tail, count in listener.settled.items()}
+        counts["attention_0.8_s_likely"] = min(counts["attention_0.8_s"], likely)
+        counts["either"] = max(two, counts["attention_0.8_s"])
         for name, count in counts.items():
             known[name].append((end / SAMPLE_RATE, whole_words(tokens, count, decode)))
     final = listener.hear(key, pcm, final=True)
@@ -123,8 +140,7 @@ def main() -> None:
     args = parser.parse_args()
     folder = resolve(args.model, "asr", load({}, os.environ).home)
     listener = Listener(folder)
-    rules = ("agreement", *(f"attention_{tail}_s" for tail in TAILS_S), "either", "both")
-    tallies = {name: Tally() for name in rules}
+    tallies = {name: Tally() for name in RULES}
     clips = utterances(Path(os.environ["ANTIPHON_SPEECH"]), 4, 14, args.clips)
     for key, pcm in enumerate(clips):
         listen(listener, key, pcm, args.every, tallies)

@@ -1,0 +1,103 @@
+"""A slot without a lane: fed speech and silence, its jobs answered by the test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.asr.backend import AsrJob, Hypothesis
+from engine.asr.guards import Verdict
+from engine.config import EngineSettings
+from engine.slot import End, Slot, Work
+from engine.types import (
+    SAMPLE_RATE,
+    Event,
+    SessionOptions,
+    Transcript,
+)
+from engine.vad.endpointer import FRAME_SAMPLES
+
+FRAMES_PER_S = SAMPLE_RATE / FRAME_SAMPLES
+WORDS = [" zero", " one", " two", " three", " four", " five", " six", " seven", " eight", " nine"]
+
+
+def decode(tokens: Sequence[int]) -> str:
+    return "".join(WORDS[t % 10] for t in tokens)
+
+
+class Bench:
+    """A slot, fed speech and silence; jobs wait here until the test answers them."""
+
+    def __init__(
+        self,
+        partials: bool = False,
+        endpointing: str = "client",
+        words: bool = False,
+        **limits: float,
+    ):
+        options = SessionOptions(partials=partials, endpointing=endpointing, words=words)  # type: ignore[arg-type]
+        self.slot = Slot(7, 0, options, EngineSettings(**limits), decode)  # type: ignore[arg-type]
+        self.events: list[Event] = []
+        self.jobs: list[AsrJob] = []
+        self.promoted: list[AsrJob] = []
+        self.idle = True
+        self.now = 0.0
+
+    def _do(self, work: Work) -> None:
+        self.events += work.events
+        if work.submit:
+            if self.jobs and not self.jobs[-1].is_final:
+                self.jobs.pop()  # as the scheduler does: the newer job replaces the partial
+            self.jobs.append(work.submit)
+        if work.promote:
+            self.promoted.append(work.promote)
+            self.jobs = [work.promote if not j.is_final else j for j in self.jobs]
+
+    def hear(self, seconds: float, probability: float) -> None:
+        for _ in range(round(seconds * FRAMES_PER_S)):
+            self.slot.put(np.full(FRAME_SAMPLES, probability, np.float32))
+            self._pump(probability)
+
+    def _pump(self, probability: float = 0.0) -> None:
+        while True:
+            _, end = self.slot.take()
+            if end is not None:
+                self._do(self.slot.end(end, self.now))
+            elif self.slot.frame_ready:
+                self.slot.frame()
+                self.now += 0.032
+                self._do(self.slot.heard(probability, self.now, self.idle))
+            else:
+                return
+
+    def say(self, seconds: float) -> None:
+        self.hear(seconds, 0.9)
+
+    def pause(self, seconds: float) -> None:
+        self.hear(seconds, 0.02)
+
+    def end(self) -> None:
+        self.slot.put(End(self.now))
+        self._pump()
+
+    def answer(
+        self, *tokens: int, verdict: Verdict = Verdict.KEEP, error: Exception | None = None
+    ) -> AsrJob:
+        job = self.jobs.pop(0)
+        said = (*job.prefix, *tokens)
+        sure = (-0.1,) * len(tokens)
+        self._do(
+            self.slot.answer(
+                Hypothesis(job, said, decode(said), "en", token_logprobs=sure, error=error),
+                verdict,
+                self.now,
+            )
+        )
+        return job
+
+    def finals(self) -> list[str]:
+        return [e.text for e in self.events if isinstance(e, Transcript) and e.is_final]
+
+    def partials(self) -> list[Transcript]:
+        return [e for e in self.events if isinstance(e, Transcript) and not e.is_final]
