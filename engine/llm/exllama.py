@@ -17,11 +17,12 @@ import torch
 from engine.config import EngineSettings
 from engine.errors import LlmFailed, ModelError
 from engine.llm.chat_template import ChatTemplate, load_chat_template
+from engine.llm.chunks import Usage
 from engine.llm.exllama_guard import Guard
 from engine.llm.exllama_model import Loaded, load_exllama
-from engine.llm.prompt import Messages, fit, shrink
+from engine.llm.prompt import Messages, fit, shrink, too_long
 from engine.llm.token_history import Exchange, encode
-from engine.metrics import LLM_TOKENS
+from engine.llm.usage import count
 from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta, Sampling
 
 log = logging.getLogger(__name__)
@@ -112,15 +113,15 @@ class ExLlama:
     def warmup(self) -> None:
         """Put the system prompt into the cache; compile the kernels for batches of all sizes."""
         messages = (Message("system", self._settings.system), Message("user", "Hello."))
-        count = 1
-        while count <= self._settings.llm_slots:
-            for turn_id in range(count):
+        replies = 1
+        while replies <= self._settings.llm_slots:
+            for turn_id in range(replies):
                 self.submit(GenerateRequest(-1, turn_id, messages, max_tokens=2))
             while self._runs:
                 for event in self.step():
                     if isinstance(event, Failure):
                         raise ModelError(f"{self.name} cannot answer: {event.message}")
-            count *= 2
+            replies *= 2
         self.forget(-1)
 
     def close(self) -> None:
@@ -144,10 +145,7 @@ class ExLlama:
             if tokens <= budget_tokens:
                 return Exchange(text, ids)
             messages = shrink(messages, tokens, budget_tokens)
-        raise LlmFailed(
-            f"what was said is too long for the model: {tokens} tokens with the system prompt, "
-            f"and its context has room for {budget_tokens} beside the reply"
-        )
+        raise LlmFailed(too_long(tokens, budget_tokens))
 
     def _clean(self, messages: Messages) -> Messages:
         return tuple(Message(m.role, self._special.sub("", m.content)) for m in messages)
@@ -184,7 +182,8 @@ class ExLlama:
             if text:
                 self._news.append(ResponseDelta(*run.id, text))
             return
-        _count(result)
+        cached = result["cached_tokens"]
+        count(Usage(cached, result["prompt_tokens"] - cached, result["new_tokens"]))
         said = text.rstrip("\ufffd") + _rest(result)  # an ending may cut a character in two
         self._end(run, ResponseDelta(*run.id, said, _FINISH.get(reason, "stop")))
 
@@ -201,10 +200,3 @@ def _rest(result: dict[str, Any]) -> str:
         return ""
     held: str = result.get("held", {}).get("text", "")
     return held.removesuffix(result["eos_triggering_token_str"])
-
-
-def _count(result: dict[str, Any]) -> None:
-    cached = result["cached_tokens"]
-    LLM_TOKENS.labels("cached").inc(cached)
-    LLM_TOKENS.labels("prompt").inc(result["prompt_tokens"] - cached)
-    LLM_TOKENS.labels("generated").inc(result["new_tokens"])
