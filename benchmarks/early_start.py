@@ -2,10 +2,9 @@
 
 One conversation in real time with a real server, twice: with `early_start` and without it. Hands
 free, VAD ends the segments; with a button, the client does, `--release-s` after the end of the
-recording; and hands free with two recordings a turn, `--pause-s` apart, which is a pause too short
-to end the segment and long enough to begin a reply in vain. The share of hits counts turns; the
-time is that from the final transcript to the reply's first piece, and the work wasted is counted in
-pieces of text that nobody saw.
+recording; and with a button and two recordings a turn, so that a reply is begun in vain between
+them. The share of hits counts turns; the time is that from the final transcript to the reply's
+first piece, and the work wasted is counted in pieces of text that nobody saw.
 
     ANTIPHON_SPEECH=../shared/speech python -m benchmarks.early_start
 """
@@ -30,6 +29,7 @@ from server.audio_file import BYTES_PER_S, read_pcm
 from server.client import Client
 from server.process import ServerProcess
 
+PARTS = ("hands_free", "button", "button_pausing")
 CHUNK_S = 0.032
 CHUNK_BYTES = int(BYTES_PER_S * CHUNK_S)
 LONGEST_CLIP_S = 7.5
@@ -140,20 +140,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--release-s", type=float, default=0.4)
-    parser.add_argument("--pause-s", type=float, default=0.42)
+    parser.add_argument("--pause-s", type=float, default=0.5)
     parser.add_argument("--shared", action="store_true", help="others used the machine meanwhile")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/early_start.json"))
     args = parser.parse_args()
     clips = load_clips(Path(os.environ["ANTIPHON_SPEECH"]), args.clips)
-    report: dict[str, Any] = describe() | {"shared_machine": args.shared}
-    pause = bytes(2 * int(BYTES_PER_S * args.pause_s / 2))
-    pausing = [pause.join(pair) for pair in zip(clips[::2], clips[1::2], strict=False)]
+    report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
+    report |= describe() | {"shared_machine": args.shared}
     report |= {"release_s": args.release_s, "pause_s": args.pause_s}
-    for name, turns, release_s in (
-        ("hands_free", clips, None),
-        ("hands_free_pausing", pausing, None),
-        ("button", clips, args.release_s),
-    ):
+    for name in args.parts:
+        turns = clips
+        if name == "button_pausing":
+            pause = bytes(2 * int(BYTES_PER_S * args.pause_s / 2))
+            turns = [pause.join(pair) for pair in zip(clips[::2], clips[1::2], strict=False)]
+        release_s = None if name == "hands_free" else args.release_s
         report[name] = {
             "with_early_start": measure(turns, release_s, True),
             "without": measure(turns, release_s, False),
