@@ -11,35 +11,22 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.least_work import Shapes, least
 from benchmarks.load import results
 from benchmarks.peers.ggml import layers, read_ctranslate2
 from engine.models import resolve
 from server.sources import load as load_settings
 
-POSITIONS_PER_S = 50
-TOKENS_PER_S = 4.0
-"""Of English speech: about three words."""
 _PRODUCT = 1024
 _COPY_BYTES = 256 << 20
 _REPEATS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Shapes:
-    """Of a Whisper model."""
-
-    width: int
-    encoder_layers: int
-    decoder_layers: int
-    mels: int
-    words: int
 
 
 def shapes(model: str = "base") -> Shapes:
@@ -48,43 +35,6 @@ def shapes(model: str = "base") -> Shapes:
     width, mels, _ = tensors["encoder/conv1/weight"].shape
     words = tensors["decoder/embeddings/weight"].shape[0]
     return Shapes(width, layers(tensors, "encoder"), layers(tensors, "decoder"), mels, words)
-
-
-def encoder_flop(model: Shapes, positions: int) -> float:
-    """Multiplications and additions of one pass over so many positions (20 ms each)."""
-    convolutions = 2 * positions * 3 * model.width * (2 * model.mels + model.width)
-    matrices = 2 * positions * 12 * model.width**2
-    attention = 4 * positions**2 * model.width
-    return float(convolutions + model.encoder_layers * (matrices + attention))
-
-
-def decoder_flop(model: Shapes, positions: int, tokens: int) -> float:
-    """Of ``tokens`` tokens, each looked up once, over an encoded segment."""
-    keys_and_values = 2 * positions * 2 * model.width**2
-    matrices = 2 * 14 * model.width**2
-    attention = 4 * (positions + tokens) * model.width
-    head = 2 * model.width * model.words
-    each = model.decoder_layers * (matrices + attention) + head
-    return float(model.decoder_layers * keys_and_values + tokens * each)
-
-
-def decoder_bytes(model: Shapes, tokens: int, bytes_per_weight: int) -> float:
-    """Of weights, read anew for each token, as long as no other stream shares the pass."""
-    weights = model.decoder_layers * 14 * model.width**2 + model.width * model.words
-    return float(tokens * weights * bytes_per_weight)
-
-
-def least(model: Shapes, utterance_s: float = 6.0) -> dict[str, float]:
-    """What a second of speech needs if each is encoded once, without padding or partials."""
-    positions = int(utterance_s * POSITIONS_PER_S)
-    tokens = int(utterance_s * TOKENS_PER_S)
-    return {
-        "utterance_s": utterance_s,
-        "tokens_per_s": TOKENS_PER_S,
-        "encoder_gflop_per_s": encoder_flop(model, positions) / utterance_s / 1e9,
-        "decoder_gflop_per_s": decoder_flop(model, positions, tokens) / utterance_s / 1e9,
-        "decoder_gbyte_per_s_int8": decoder_bytes(model, tokens, 1) / utterance_s / 1e9,
-    }
 
 
 def peaks() -> dict[str, float]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from benchmarks.least_work import POSITIONS_PER_S, TOKENS_PER_S, Shapes, decoder_flop, encoder_flop
 from benchmarks.load import plots, results
 from benchmarks.page_parts import cell, dig, markdown_table, measured_at
 from benchmarks.peers.registry import OURS, PEERS
@@ -41,7 +42,7 @@ def build(folder: Path, page: Path) -> None:
         others=_others([one for one in (loads["webm"], loads["mixed"], loads["churn"]) if one]),
         peers=_peers(peers, pictures),
         cannot=_cannot(peers),
-        stages=_stages(latency),
+        stages=_stages(latency) + _stage_shares(latency, limits),
         limits=_limits(limits, loads["continuous"]),
         simulation=_simulation(results.read(folder / "simulation.json")),
         profile=_profile(profile),
@@ -49,6 +50,7 @@ def build(folder: Path, page: Path) -> None:
     page.write_text(text, "utf-8")
 
 
+SEGMENT_S = 5.0
 _PEAKS = {
     "product_float32_gflops": "matrix product, float32 (GFLOP/s)",
     "product_bfloat16_gflops": "matrix product, bfloat16 (GFLOP/s)",
@@ -235,13 +237,41 @@ def _stages(result: Result | None) -> str:
     return markdown_table(["benchmark", "median (ms)", "min (ms)", "rounds", "inside"], rows)
 
 
+def _stage_shares(latency: Result | None, limits: Result | None) -> str:
+    """How much of a stage's time its arithmetic needs at the machine's measured peak."""
+    if latency is None or limits is None:
+        return ""
+    found = [one["extra_info"] for one in latency["benchmarks"]
+             if one["name"] == "test_whisper_encode_and_decode[1]"]  # fmt: skip
+    if not found:
+        return ""
+    model = Shapes(**limits["shapes"])
+    positions, tokens = int(SEGMENT_S * POSITIONS_PER_S), int(SEGMENT_S * TOKENS_PER_S)
+    least_flop = {
+        "asr_encode": encoder_flop(model, positions),
+        "asr_decode": decoder_flop(model, positions, tokens),
+    }
+    rows = []
+    for stage, flop in least_flop.items():
+        mean_ms, least_ms = found[0][f"{stage}_mean_ms"], flop / _best_rate(limits) / 1e6
+        rows.append([stage, f"{mean_ms:.1f}", f"{flop / 1e9:.2f}", f"{least_ms:.2f}",
+                     f"{100 * least_ms / mean_ms:.1f} %"])  # fmt: skip
+    head = ["stage, one segment of five seconds", "mean (ms)", "least work (GFLOP)",
+            "at the machine's peak (ms)", "share"]  # fmt: skip
+    return f"\n\n{markdown_table(head, rows)}"
+
+
+def _best_rate(limits: Result) -> float:
+    """The highest measured rate of a matrix product, in G/s."""
+    return float(max(v for name, v in limits["peaks"].items() if name.startswith("product_")))
+
+
 def _limits(limits: Result | None, load: Result | None) -> str:
     if limits is None:
         return NOT_MEASURED
     least, peaks = limits["least"], limits["peaks"]
     rows = [[_PEAKS[name], f"{value:,.1f}"] for name, value in peaks.items()]
     work_gflop = least["encoder_gflop_per_s"] + least["decoder_gflop_per_s"]
-    best = max(value for name, value in peaks.items() if name.startswith("product_"))
     parts = [
         markdown_table(["peak of this machine, all cores", "measured"], rows),
         f"A second of speech (in utterances of {least['utterance_s']:g} s, "
@@ -250,7 +280,7 @@ def _limits(limits: Result | None, load: Result | None) -> str:
         f"{least['decoder_gflop_per_s']:.2f} of the decoder, and "
         f"{least['decoder_gbyte_per_s_int8']:.2f} GB of int8 weights if no two sessions share a "
         "pass; without partial transcripts, and without silence around the speech.",
-        *_share(work_gflop / best, load, limits),
+        *_share(work_gflop / _best_rate(limits), load, limits),
     ]
     return "\n\n".join([*parts, measured_at(limits)])
 
