@@ -66,7 +66,7 @@ def curve(
                           ha="right", va="bottom", fontsize=9)  # fmt: skip
         counts = sorted({value for _, x, _ in lines for value in x})
         axes.set_xscale("log", base=2)
-        axes.set_xticks(counts, [f"{value:g}" for value in counts], minor=False)
+        axes.set_xticks(counts, _labels(counts), minor=False)
         axes.minorticks_off()
         _scale(axes, logarithmic)
         if len(lines) > 1:
@@ -143,6 +143,16 @@ def _figure(
     figure.patch.set_alpha(0)
     axes.patch.set_alpha(0)
     return figure, axes
+
+
+def _labels(counts: Sequence[float]) -> list[str]:
+    """A label for each count, empty where it would run into the one before it."""
+    labels, last = [], 0.0
+    for count in counts:
+        room = count >= 1.3 * last
+        labels.append(f"{count:g}" if room else "")
+        last = count if room else last
+    return labels
 
 
 def _scale(axes: Axes, logarithmic: bool) -> None:
