@@ -31,6 +31,7 @@ from av.audio.codeccontext import AudioCodecContext
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.machine import processor
 from server.media.stream import AudioStream, Declared
 
 RESULTS = Path(__file__).parent / "results" / "media.json"
@@ -157,10 +158,8 @@ def count_threads() -> int:
 
 
 def describe_machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "?")
     return {
-        "device": model,
+        "device": processor(),
         "cpus": len(os.sched_getaffinity(0)),
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "pointer_bits": 8 * struct.calcsize("P"),

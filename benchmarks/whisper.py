@@ -13,7 +13,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ import numpy as np
 import torch
 from faster_whisper import WhisperModel as FasterWhisper
 
+from benchmarks.machine import processor
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.models import resolve
 from engine.types import Pcm
@@ -213,18 +213,10 @@ def draft_figures(folder: Path, threads: int, clips: list[Pcm]) -> Report:
 
 
 def machine() -> Report:
-    cpu = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
     packages = ("torch", "ctranslate2", "faster-whisper", "numpy")
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": cpu,
+        "device": processor(),
         "cpus": len(os.sched_getaffinity(0)),
         "load_average": os.getloadavg(),
         "versions": {name: metadata.version(name) for name in packages},

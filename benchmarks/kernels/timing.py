@@ -7,11 +7,12 @@ import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch.utils.benchmark import Timer
+
+from benchmarks.machine import processor
 
 Form = Callable[[], object]
 
@@ -35,11 +36,7 @@ def device_name(device: torch.device) -> str:
     """The device's own name, with its cores where it is a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    name = models[0] if models else platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{processor()}, {os.cpu_count()} cores"
 
 
 def environment(device: torch.device) -> dict[str, str | int]:

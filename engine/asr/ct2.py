@@ -68,11 +68,6 @@ class CTranslate2Whisper:
         self._jobs: list[AsrJob] = []
 
     @property
-    def languages(self) -> frozenset[str]:
-        """Language codes that the model knows."""
-        return self._vocabulary.languages
-
-    @property
     def active(self) -> int:
         return len(self._jobs)
 

@@ -87,11 +87,6 @@ class TorchWhisper:
         self._drafts: Recent[_Window, tuple[int, ...]] = Recent(_DRAFTS)
 
     @property
-    def languages(self) -> frozenset[str]:
-        """Language codes that the model knows."""
-        return self._model.tokens.languages
-
-    @property
     def active(self) -> int:
         """Jobs that were submitted and have not come back."""
         listening = len(self._listening.jobs) if self._listening else 0
