@@ -322,7 +322,10 @@ class Slot:
         # Near its end a window may be cut before the newest words: those are not settled in it.
         if len(hypothesis.job.pcm) < self._window_samples - CUT_SEARCH_S * SAMPLE_RATE:
             settled = window.agreement.update(
-                hypothesis.tokens, hypothesis.token_logprobs, hypothesis.settled or 0
+                hypothesis.tokens,
+                hypothesis.job.seconds,
+                hypothesis.token_logprobs,
+                hypothesis.settled or 0,
             )
         before = window.turn.text
         text, stable = before + hypothesis.text, before + self._decode(settled)
