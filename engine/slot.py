@@ -254,6 +254,7 @@ class Slot:
             language=self._language,
             task=self.options.task,
             prompt=self.options.prompt,
+            hotwords=self.options.hotwords,
             context=window.turn.text,
             prefix=window.agreement.settled,
             align=self.options.words or check,

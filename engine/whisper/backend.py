@@ -246,7 +246,7 @@ class TorchWhisper:
             max_tokens=token_cap(job.seconds),
             language=job.language,
             task=job.task,
-            previous=tuple(self._model.tokens.previous(job.prompt, job.context)),
+            previous=tuple(self._model.tokens.previous(job.prompt, job.context, job.hotwords)),
             prefix=job.prefix,
             draft=self._draft(job),
             temperature=job.temperature,
