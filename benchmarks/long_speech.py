@@ -28,12 +28,14 @@ from engine.config import EngineSettings
 from engine.engine import Engine
 from engine.types import SAMPLE_RATE, AudioConsumed, Event, Failure, Pcm, SessionOptions, Transcript
 
+RESULTS = Path(__file__).parent / "results" / "long_speech.json"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--asr", default="torch", choices=["torch", "ctranslate2"])
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--out", type=Path, help="JSON file of results")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file of results")
     args = parser.parse_args()
     clips = load_clips(Path(os.environ["ANTIPHON_SPEECH"]))
     pcm, said = join(clips, args.minutes * 60)
@@ -46,8 +48,8 @@ def main() -> None:
         **compare(said, heard),
     }
     print(json.dumps(result, indent=2))
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=2) + "\n")
+    args.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"written to {args.out}")
 
 
 def join(clips: list[Clip], seconds: float) -> tuple[Pcm, str]:

@@ -5,6 +5,11 @@
 #
 #   benchmarks/measure_all.sh              everything
 #   benchmarks/measure_all.sh limits compare   only these parts
+#
+# Only by name, since each takes minutes and needs ANTIPHON_SPEECH (the page shows none of them yet):
+# whisper (Whisper's parts beside CTranslate2), context (words of the shortened context), stability
+# (rules for settling words), long-speech (ten minutes without a pause), oracle (tokens against
+# CTranslate2's). More than one at a time wants a larger BUDGET_S (seconds in all).
 set -u
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
@@ -16,7 +21,7 @@ few=${FEW:-1,4}
 other=${OTHER:-1,4,16} # with the other way to run Whisper
 budget_s=${BUDGET_S:-1500}
 timing="--ramp 3 --warmup 3 --duration ${DURATION_S:-20} --drain 12"
-parts=${*:-"limits continuous compare-stream conversation compare latency profile continuous-ctranslate2 webm mixed churn simulation"}
+parts=${*:-"limits continuous compare-stream final-time conversation compare latency profile continuous-ctranslate2 webm mixed churn simulation"}
 failed=""
 mkdir -p "$out" .benchmarks
 
@@ -68,6 +73,7 @@ measure() {
 		--sessions "$curve" --stop-at-hopeless --output "$out/compare-stream.json"
 	run simulation 60 "$python" -m benchmarks.simulate "$out/load-continuous.json" \
 		"$out/simulation.json"
+	run final-time 240 "$python" -m benchmarks.final_time "$out/final_time.json"
 	load conversation 240 --profile conversation --sessions "$talk"
 	# shellcheck disable=SC2086
 	run compare 400 "$antiphon" bench compare $timing --sessions "$few" \
@@ -79,6 +85,11 @@ measure() {
 	load webm 60 --sessions 4 --encoding webm -- --llm echo
 	load mixed 80 --sessions 4 --profile mixed -- --llm echo
 	load churn 60 --sessions 8 --profile churn -- --llm echo
+	run whisper 600 "$python" -m benchmarks.whisper --out "$out/whisper.json"
+	run context 900 "$python" -m benchmarks.context --asr torch --out "$out/context-torch.json"
+	run stability 900 "$python" -m benchmarks.stability --out "$out/stability.json"
+	run long-speech 900 "$python" -m benchmarks.long_speech --out "$out/long_speech.json"
+	run oracle 900 "$python" -m benchmarks.oracle "$out/oracle.json"
 
 	"$python" -m benchmarks.page --results "$out" --page "${PAGE:-docs/BENCHMARKS.md}" ||
 		failed="$failed page"

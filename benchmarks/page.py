@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from benchmarks import page_final_time
 from benchmarks.least_work import POSITIONS_PER_S, TOKENS_PER_S, Shapes, decoder_flop, encoder_flop
 from benchmarks.load import plots, results
 from benchmarks.page_parts import cell, dig, markdown_table, measured_at
@@ -44,6 +45,8 @@ def build(folder: Path, page: Path) -> None:
         cannot=_cannot(peers),
         stages=_stages(latency) + _stage_shares(latency, limits),
         limits=_limits(limits, loads["continuous"]),
+        final_time=page_final_time.section(results.read(folder / "final_time.json"))
+        or NOT_MEASURED,
         simulation=_simulation(results.read(folder / "simulation.json")),
         profile=_profile(profile),
     )

@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--model", default="base", help="name or folder (default: base)")
     parser.add_argument("--clips", type=int, default=12, help="sentences (default: 12)")
     parser.add_argument("--every", type=float, default=0.6, help="seconds (default: 0.6)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file of results")
     args = parser.parse_args()
     folder = resolve(args.model, "asr", load({}, os.environ).home)
     listener = Listener(folder)
@@ -147,7 +148,7 @@ def main() -> None:
     report: Report = {"machine": machine(), "model": folder.name, "clips": len(clips)}
     report["every_s"] = args.every
     report |= {name: tally.report() for name, tally in tallies.items()}
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+    args.out.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
 
 

@@ -228,6 +228,7 @@ def main() -> None:
     parser.add_argument("--model", default="base", help="name or folder (default: base)")
     parser.add_argument("--threads", type=int, default=1, help="of each side (default: 1)")
     parser.add_argument("--clips", type=int, default=12, help="utterances (default: 12)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file of results")
     args = parser.parse_args()
     speech = Path(os.environ["ANTIPHON_SPEECH"])
     folder = resolve(args.model, "asr", load({}, os.environ).home)
@@ -244,7 +245,7 @@ def main() -> None:
         report["step"] = list(step_figures(model, oracle, long))
     report["work"] = work_figures(folder, args.threads, utterances(speech, 2, 16, args.clips))
     report["drafts"] = draft_figures(folder, args.threads, utterances(speech, 4, 9, args.clips))
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+    args.out.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
 
 
