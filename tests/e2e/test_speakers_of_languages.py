@@ -48,15 +48,17 @@ def test_each_speaker_has_a_language_and_a_task(echo_server: ServerProcess, phra
         assert heard(messages) == (name[:2], expected)
 
 
-def test_the_language_of_the_first_words_is_kept_until_the_session_opens_again(
-    echo_server: ServerProcess, phrases: Path
+@pytest.mark.speech
+def test_a_short_turn_does_not_decide_the_language_of_the_session_and_a_long_one_does(
+    echo_server: ServerProcess, phrases: Path, speech: Path
 ) -> None:
     french, english = (spoken(phrases / f"{name}.wav") for name in list(SPOKEN)[:2])
+    long_french = spoken(speech / "multilingual/fleurs-fr-006.flac")
 
     async def conversation() -> list[str]:
         url, name = echo_server.ws_url, {"session_id": "polyglot"}
-        kept = await turns(url, french, english, **name)
+        kept = await turns(url, french, english, long_french, english, **name)
         anew = await turns(url, english, **name)
         return [heard(messages)[0] for messages in kept + anew]
 
-    assert asyncio.run(conversation()) == ["fr", "fr", "en"]
+    assert asyncio.run(conversation()) == ["fr", "en", "fr", "fr", "en"]
