@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from benchmarks import page_gpu
 from benchmarks.least_work import POSITIONS_PER_S, TOKENS_PER_S, Shapes, decoder_flop, encoder_flop
 from benchmarks.load import plots, results
 from benchmarks.page_parts import cell, dig, markdown_table, measured_at
@@ -46,6 +47,7 @@ def build(folder: Path, page: Path) -> None:
         limits=_limits(limits, loads["continuous"]),
         simulation=_simulation(results.read(folder / "simulation.json")),
         profile=_profile(profile),
+        gpu=page_gpu.section(folder, pictures),
     )
     page.write_text(text, "utf-8")
 
