@@ -26,12 +26,14 @@ from benchmarks.gpu.shapes import SHAPES, SMALL
 _LEAST_S = 5.0
 _EXAMPLES = """
 examples:
-  on a machine with a GPU, everything, in about 25 minutes:
+  on a machine with a GPU, everything, in 25 minutes at most:
     python -m benchmarks.gpu --out benchmarks/results/gpu-h100.json
-  where a machine is lent for ten minutes at a time:
+  the same in pieces of ten minutes, where there is no more at a time:
     python -m benchmarks.gpu --out benchmarks/results/gpu-h100.json --budget-s 560 --only capacity
-  without a GPU, in a minute, to see that it runs (the page does not show it):
-    python -m benchmarks.gpu --out /tmp/quick.json --device cpu --quick
+  there, to see in a minute or two that it runs:
+    python -m benchmarks.gpu --out /tmp/quick.json --quick --only kernels,encoder,decoder,capacity
+  the same without a GPU; the page shows neither:
+    python -m benchmarks.gpu --out /tmp/quick-cpu.json --device cpu --quick
 then `python -m benchmarks.page` puts benchmarks/results/gpu-*.json on docs/BENCHMARKS.md
 """
 

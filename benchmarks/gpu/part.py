@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +56,16 @@ def run(name: str, bench: Bench, limit_s: float, tell: Tell, keep: Keep) -> dict
 
 def _watched(command: list[str], limit_s: float, tell: Tell) -> tuple[int, deque[str], bool]:
     """Run it, passing its lines on; returns its status, its last lines, and if it was stopped."""
+    # a session of its own, so that what it started ends with it
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
     late = threading.Event()
 
     def stop() -> None:
         late.set()
-        process.kill()
+        _kill_group(process)
 
     timer = threading.Timer(limit_s, stop)
     timer.start()
@@ -73,8 +78,13 @@ def _watched(command: list[str], limit_s: float, tell: Tell) -> tuple[int, deque
         return process.wait(), tail, late.is_set()
     finally:
         timer.cancel()
-        process.kill()
+        _kill_group(process)
         process.wait()
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _why(code: int, tail: deque[str]) -> str:

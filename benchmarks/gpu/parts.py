@@ -34,5 +34,5 @@ PARTS = {
     "decoder": Part("decoder", "Whisper's decoder steps, with and without kernels, graphs", 400),
     "vad": Part("vad", "VAD's step, 64 to 4,096 slots", 60),
     "capacity": Part("capacity", "how many speak at once with p95 final under the target", 560),
-    "replies": Part("replies", "exllamav2: paged against unpaged, 1 to 64 sessions", 300, True),
+    "replies": Part("replies", "exllamav2: paged against unpaged, 1 to 64 sessions", 560, True),
 }

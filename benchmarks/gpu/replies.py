@@ -49,7 +49,7 @@ def measure(bench: Bench, record: Record) -> None:
         backend = ExLlama(settings, folder)
         backend.warmup()
         record.fact("backend", backend.name)
-        for sessions in SESSIONS:
+        for sessions in SESSIONS[:2] if bench.quick else SESSIONS:
             record.attempt({"sessions": sessions}, partial(_round, backend, sessions))
         backend.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import cuda_tests, result
 from benchmarks.gpu.bench import Bench, Record
-from benchmarks.gpu.part import run
+from benchmarks.gpu.part import _watched, run
 from benchmarks.gpu.parts import PARTS
 from benchmarks.gpu.shapes import SMALL
 
@@ -80,6 +81,13 @@ def test_a_part_that_fails_says_why_and_one_that_takes_too_long_is_stopped() -> 
     late = run("vad", Bench("cpu"), 0.05, said.append, lambda part: None)
     assert late["status"] == "failed"
     assert late["error"] == "stopped after 0 s"
+
+
+def test_what_a_part_started_ends_with_it() -> None:
+    """The pipe is read until nobody holds it: what lives on would have its say."""
+    command = ["sh", "-c", "(sleep 5; echo still here) & echo begun; wait"]
+    code, said, late = _watched(command, 1.0, lambda line: None)
+    assert (code, list(said), late) == (-signal.SIGKILL, ["begun"], True)
 
 
 def test_an_error_is_a_row_unless_it_has_spoilt_the_device() -> None:
