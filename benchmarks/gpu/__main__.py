@@ -54,7 +54,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     add("--budget-s", type=float, default=1500, metavar="S",
         help="stop after so many seconds, and say what is left (default: 1500)")  # fmt: skip
     add("--models", type=_names, metavar="NAME,…", default=None,
-        help=f"of {', '.join(SHAPES)} (default: base,large-v3-turbo)")  # fmt: skip
+        help=f"of {', '.join(SHAPES)} (default: large-v3-turbo,base)")  # fmt: skip
     add("--batches", type=_numbers, metavar="N,…", default=None,
         help="of encoder and decoder (default: 1,2,4,…,256)")  # fmt: skip
     add("--most-speakers", type=int, default=Bench.most_speakers, metavar="N",

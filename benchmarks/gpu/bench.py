@@ -25,7 +25,7 @@ class Bench:
 
     device: str
     quick: bool = False
-    models: tuple[str, ...] = ("base", "large-v3-turbo")
+    models: tuple[str, ...] = ("large-v3-turbo", "base")
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
     most_speakers: int = 4096
     target_p95_s: float = 0.25
