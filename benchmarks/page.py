@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from benchmarks import page_final_time
+from benchmarks import page_final_time, page_gpu
 from benchmarks.least_work import POSITIONS_PER_S, TOKENS_PER_S, Shapes, decoder_flop, encoder_flop
 from benchmarks.load import plots, results
 from benchmarks.page_parts import cell, dig, markdown_table, measured_at
@@ -49,6 +49,7 @@ def build(folder: Path, page: Path) -> None:
         or NOT_MEASURED,
         simulation=_simulation(results.read(folder / "simulation.json")),
         profile=_profile(profile),
+        gpu=page_gpu.section(folder, pictures),
     )
     page.write_text(text, "utf-8")
 
