@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_queue import fake_queues
 from torch import Tensor
 from whisper_cases import alone, encode, finish
 
 from engine.types import Pcm
-from engine.whisper.cache import SlotCaches
 from engine.whisper.model import WhisperModel
 from engine.whisper.row import RowRequest, RowResult
 
@@ -33,22 +33,27 @@ def together(model: WhisperModel, states: list[Tensor]) -> list[RowResult]:
     return [results[slot] for slot in slots]
 
 
+@pytest.mark.parametrize("graphs", [False, True])
 def test_through_the_kernels_seam_the_text_is_the_same(
-    tiny: WhisperModel, whisper_tiny: Path, english_states: list[Tensor]
+    tiny: WhisperModel, whisper_tiny: Path, english_states: list[Tensor], graphs: bool
 ) -> None:
-    """A model told to use strided caches, as on a GPU: there its attention goes to `kernels`."""
-    model = WhisperModel(whisper_tiny, "cpu", "float32", slots=3)
-    model.decoder.caches = SlotCaches(model.spec, 3, model.dtype, model.device, compact=False)
+    """A model with queues, as on a GPU: static buffers, strided caches, attention of `kernels`."""
+    queues = fake_queues()
+    model = WhisperModel(whisper_tiny, "cpu", "float32", slots=3, graphs=graphs, queues=queues)
     expected = [
         alone(tiny, states, request)
         for states, request in zip(english_states, REQUESTS, strict=True)
     ]
     results = together(model, english_states)
     assert [r.tokens for r in results] == [r.tokens for r in expected]
+    for ours, theirs in zip(results, expected, strict=True):
+        assert ours.log_probabilities == pytest.approx(theirs.log_probabilities, abs=1e-3)
+        assert ours.no_speech_prob == pytest.approx(theirs.no_speech_prob, abs=1e-5)
     attention, same = results[2].attention, expected[2].attention
     assert attention is not None
     assert same is not None
     torch.testing.assert_close(attention, same, rtol=1e-3, atol=1e-4)
+    assert bool(queues.decoder.graphs) == graphs
 
 
 @pytest.mark.cuda
