@@ -1,4 +1,5 @@
-"""A queue on a CPU: work runs at once, and events are done when the test says so."""
+"""A queue on a CPU: work runs at once, and events are done when somebody waited or the test says
+so."""
 
 from __future__ import annotations
 
@@ -11,10 +12,8 @@ from torch import Tensor
 from kernels.queues import Graph, Queues
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeEvent:
-    """Done at once, unless its queue is ``held``; waiting for it lets it be done."""
-
     queue: FakeQueue
     is_done: bool
 
@@ -22,11 +21,16 @@ class FakeEvent:
         return self.is_done
 
     def synchronize(self) -> None:
-        self.queue.waits += 1
-        self.is_done = True
+        self.queue.waits += not self.is_done
+        self.complete()
+
+    def complete(self) -> None:
+        """What a queue did before is done as well."""
+        for event in self.queue.events[: self.queue.events.index(self) + 1]:
+            event.is_done = True
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeGraph:
     """The captured work, done again over the same buffers."""
 
@@ -38,30 +42,26 @@ class FakeGraph:
         self.work()
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeQueue:
-    """``held`` queues mark events that stay undone; ``waits`` counts what the host waited for."""
+    """``quick``: events are done as soon as they are marked. ``waits`` counts when the host had
+    to wait for one that was not."""
 
-    held: bool = False
+    quick: bool = False
     waits: int = 0
-    depth: int = 0
     events: list[FakeEvent] = field(default_factory=list)
     graphs: list[FakeGraph] = field(default_factory=list)
-    adopted: list[FakeEvent] = field(default_factory=list)
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        self.depth += 1
         yield
-        self.depth -= 1
 
     def mark(self) -> FakeEvent:
-        self.events.append(FakeEvent(self, not self.held))
+        self.events.append(FakeEvent(self, self.quick))
         return self.events[-1]
 
     def adopt(self, tensor: Tensor, made: FakeEvent) -> None:
-        assert made.is_done or self.held, "read before it was made"
-        self.adopted.append(made)
+        """Here everything is made as soon as it is asked for."""
 
     def capture(self, work: Callable[[], None]) -> Graph:
         work()
@@ -70,4 +70,5 @@ class FakeQueue:
 
 
 def fake_queues() -> Queues:
-    return Queues(FakeQueue(), FakeQueue())
+    """An encoder that is done at once, and a decoder that is waited for."""
+    return Queues(FakeQueue(quick=True), FakeQueue())

@@ -52,7 +52,7 @@ class StaticPass:
         self._languages = torch.tensor(spec.language_ids or (0,), device=device)
         self._queue = queue
         self._room = Room(self.rows, slots)
-        self._on_host: list[HostRows] = []
+        self._on_host = [HostRows(self._room, device)]  # one for each piece of a pass
         self._on_device = DeviceRows(self._room, device)
         self._hidden = torch.zeros(self.rows, spec.width, device=device)
         self._feed_one = self._replays(self._work_feed_one, slots, graphs)

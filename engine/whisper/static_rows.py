@@ -15,7 +15,7 @@ from engine.whisper.packed import RowTable, lay_out
 from engine.whisper.passes import Chosen, Feed
 from engine.whisper.pick import Pick
 from kernels.queues import host_room
-from kernels.slot_attention import TILE_ROWS, row_tiles
+from kernels.slot_attention import TILE_ROWS, cut_tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ class HostRows:
         self._rows[3, :fed] = self._rows[1, :fed] + 1
         self._rows[:, fed : sizes.rows] = np.array([[0], [0], [spare], [0]])
         if sizes.tiled:
-            tiles = row_tiles([*slots, *[spare] * (sizes.rows - fed)])
-            _fill(self._tiles, tiles.numpy(), self._room.tiles(sizes.rows))
+            tiles = cut_tiles([*slots, *[spare] * (sizes.rows - fed)])
+            _fill(self._tiles, tiles, self._room.tiles(sizes.rows))
         _fill(self._wanted, feed.wanted, sizes.wanted)
         _fill(self._rules, [rule.pick for rule in feed.rules], sizes.wanted)
         _fill(self._starts, (*feed.silences, *feed.languages), sizes.starts)
