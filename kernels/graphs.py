@@ -62,7 +62,8 @@ class Replays:
             return rows
         size = bucket(rows)
         if size not in self._graphs:
-            self._blank()
+            with self._queue.open():
+                self._blank()
             self._graphs[size] = self._queue.capture(lambda: self._work(size))
         return size
 
@@ -80,3 +81,7 @@ class Replays:
         if self._wanted:
             for size in reversed(buckets(self._largest)):
                 self.ready(min(size, self._largest))
+
+    def close(self) -> None:
+        """Let go of the graphs, and of the memory that they hold."""
+        self._graphs.clear()

@@ -67,6 +67,7 @@ class Queues(NamedTuple):
 class CudaQueue:
     """A CUDA stream that begins after what its maker has queued. ``urgent`` work goes first.
 
+    It never waits for the default stream again, where other libraries of this process may work.
     Its events let a waiting thread sleep; its graphs share one pool of memory, since they are
     replayed one after another and leave results only in tensors that existed before them.
     """

@@ -49,18 +49,21 @@ class StaticPass:
         self._picker = picker
         self._heads = spec.alignment_heads
         self._no_speech = tokens.no_speech
-        self._languages = torch.tensor(spec.language_ids or (0,), device=device)
         self._queue = queue
         self._room = Room(self.rows, slots)
         self._on_host = [HostRows(self._room, device)]  # one for each piece of a pass
-        self._on_device = DeviceRows(self._room, device)
-        self._hidden = torch.zeros(self.rows, spec.width, device=device)
+        with queue.open():
+            self._languages = torch.tensor(spec.language_ids or (0,), device=device)
+            self._on_device = DeviceRows(self._room, device)
+            self._hidden = torch.zeros(self.rows, spec.width, device=device)
         self._feed_one = self._replays(self._work_feed_one, slots, graphs)
         self._feed_many = self._replays(self._work_feed_many, self.rows, graphs)
         self._choose = self._replays(self._work_choose, self.rows, graphs)
         self._open = self._replays(self._work_open, slots, graphs)
 
     def hear(self, slot: int, states: Tensor) -> None:
+        """As ``DecoderPass`` has it; on a GPU the queue must have adopted ``states``, or the host
+        have waited for them."""
         with self._queue.open():
             self._decoder.hear(slot, states)
 
@@ -87,7 +90,7 @@ class StaticPass:
             replays.prepare()
 
     def _replays(self, work: Callable[[int], None], largest: int, graphs: bool) -> Replays:
-        return Replays(self._queue, work, self._blank, largest, graphs=graphs)
+        return Replays(self._queue, work, self._on_device.blank, largest, graphs=graphs)
 
     def _run(self, feed: Feed, host: HostRows) -> None:
         """Put one piece into the queue, from its questions to its answers."""
@@ -111,10 +114,6 @@ class StaticPass:
             if sizes.starts:
                 self._open.run(sizes.starts)
             host.answered.copy_(device.answered, non_blocking=True)
-
-    def _blank(self) -> None:
-        with self._queue.open():
-            self._on_device.blank()
 
     # ---- work on the device: no number of it is known to the host ----------------------------
 
