@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from engine.whisper.cache import SlotCaches
 from engine.whisper.packed import PackedRows, RowTable
-from kernels.dispatch import operations_for
+from kernels.slot_attention import SlotAttention
 
 CrossWeights = dict[tuple[int, int], Tensor]
 """By (layer, slot): softmax weights ``[heads, tokens of the slot's span, heard]``."""
@@ -86,15 +86,15 @@ def _causal(cached: int, fed: int, device: torch.device) -> Tensor | None:
 
 
 class KernelAttention:
-    """The GPU's form: one launch an attention for all rows, through ``kernels.dispatch``.
+    """The GPU's form: one launch of ``attend``, a form of ``kernels``, for all rows.
 
     No number is read on the host, so that a pass can be captured in a CUDA graph.
     """
 
-    def __init__(self, caches: SlotCaches, rows: RowTable) -> None:
+    def __init__(self, caches: SlotCaches, rows: RowTable, attend: SlotAttention) -> None:
         self._caches = caches
         self._rows = rows
-        self._attend = operations_for(caches.cross_k.device, caches.cross_k.dtype).slot_attention
+        self._attend = attend
         self._at = (rows.slots.long(), rows.positions.long())
         self._heard = caches.heard.index_select(0, rows.slots)
 

@@ -20,7 +20,8 @@ class SlotCaches:
     set-up, which is least in float32. Memory that was never written costs nothing on Linux.
 
     Without it (a GPU) there is a slot more, ``slots``, which has heard nothing: rows that pad a
-    batch write to it, and nobody reads it.
+    batch write to it, and nobody reads it. ``heard`` ``[slots + 1]`` int32 says on the device how
+    many encoder positions each slot holds.
     """
 
     def __init__(

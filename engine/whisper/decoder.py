@@ -11,6 +11,7 @@ from engine.whisper.cache import SlotCaches
 from engine.whisper.linear import Linear
 from engine.whisper.packed import PackedRows, RowTable
 from engine.whisper.spec import WhisperSpec
+from kernels.dispatch import operations_for
 
 
 class _Layer:
@@ -44,9 +45,7 @@ class _Layer:
 class Decoder:
     """Tokens to hidden states to logits; the residual stream is float32 in every dtype."""
 
-    def __init__(
-        self, build: Builder, spec: WhisperSpec, slots: int, *, compact: bool = True
-    ) -> None:
+    def __init__(self, build: Builder, spec: WhisperSpec, slots: int, *, compact: bool) -> None:
         self._spec = spec
         self.device = build.device
         self.embeddings = build.weights["decoder/embeddings/weight"]
@@ -58,6 +57,7 @@ class Decoder:
         projection = build.tensor("decoder/projection/weight")
         self._project = Linear(projection, None, build.dtype, build.device)
         self._dtype = build.dtype
+        self._attend = operations_for(build.device, build.dtype).slot_attention
         self.caches = SlotCaches(spec, slots, build.dtype, build.device, compact=compact)
 
     def hear(self, slot: int, states: Tensor) -> None:
@@ -76,7 +76,8 @@ class Decoder:
     def feed(self, rows: RowTable) -> Tensor:
         """The same through ``kernels``: no number is read on the host. Not for compact caches."""
         assert not self.caches.compact
-        return self._through(rows.tokens, rows.positions, KernelAttention(self.caches, rows))
+        attention = KernelAttention(self.caches, rows, self._attend)
+        return self._through(rows.tokens, rows.positions, attention)
 
     def _through(self, tokens: Tensor, positions: Tensor, attention: RowAttention) -> Tensor:
         x = self._embeddings[tokens].float() + self._positions[positions]

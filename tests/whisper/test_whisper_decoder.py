@@ -23,7 +23,7 @@ from engine.whisper.linear import Linear, compute_dtype
 from engine.whisper.model import WhisperModel
 from engine.whisper.packed import RowTable, Span, pack
 from engine.whisper.weights import read_model_bin
-from kernels.slot_attention import row_tiles
+from kernels.slot_attention import row_tiles, slot_attention
 
 CPU = torch.device("cpu")
 
@@ -99,7 +99,11 @@ def test_the_form_for_kernels_equals_the_dense_one(tiny: WhisperModel) -> None:
         caches = SlotCaches(tiny.spec, 4, torch.float32, CPU, compact=compact)
         for slot, states in heard.items():
             caches.hear(slot, states)
-        attention = DenseAttention(caches, rows) if compact else KernelAttention(caches, table)
+        attention = (
+            DenseAttention(caches, rows)
+            if compact
+            else KernelAttention(caches, table, slot_attention)
+        )
         results.append((attention.over_said(1, *parts), attention.over_heard(1, parts[0])))
     for dense, kernel in zip(*results, strict=True):
         torch.testing.assert_close(dense, kernel, rtol=1e-4, atol=1e-5)

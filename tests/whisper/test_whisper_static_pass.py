@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from whisper_cases import alone, finish
 
-from engine.whisper import attention
 from engine.whisper.continuous import ContinuousDecoder
 from engine.whisper.model import WhisperModel
 from engine.whisper.packed import Span
@@ -115,7 +114,7 @@ def test_the_host_waits_once_a_pass_and_reads_nothing_else(
     reads = HostReads()
     unseen = [reads.as_a_kernel(f) for f in (REFERENCE.slot_attention, REFERENCE.token_pick)]
     operations = REFERENCE._replace(slot_attention=unseen[0], token_pick=unseen[1])
-    monkeypatch.setattr(attention, "operations_for", lambda *_: operations)
+    monkeypatch.setattr("engine.whisper.decoder.operations_for", lambda *_: operations)
     monkeypatch.setattr("engine.whisper.pick.operations_for", lambda *_: operations)
     queues = fake_queues()
     model = WhisperModel(whisper_tiny, "cpu", "float32", 5, graphs=graphs, queues=queues)
