@@ -22,6 +22,8 @@ from engine.config import EngineSettings
 from engine.errors import LlmFailed, ModelError
 from engine.llm.backend import Wake
 from engine.llm.chunks import ChunkError, parse
+from engine.llm.gguf_tokens import special_tokens
+from engine.llm.marks import Marks
 from engine.llm.prompt import Messages, fit, shrink, too_long
 from engine.llm.slots import Slots
 from engine.llm.usage import count
@@ -70,6 +72,7 @@ class LlamaCpp:
             self._server: Any = xllamacpp.Server(_params(settings, model))
         except RuntimeError as error:
             raise ModelError(f"llama.cpp cannot load {model}: {error}") from error
+        self._marks = Marks(special_tokens(model))
 
     @property
     def free(self) -> int:
@@ -137,7 +140,8 @@ class LlamaCpp:
     def _serve(self, run: _Run) -> None:
         context = self._settings.llm_context_tokens
         reply = min(run.request.max_tokens, context // 2)
-        messages: Messages | None = fit(run.request.messages, context - reply)
+        harmless = self._marks.break_in(run.request.messages)
+        messages: Messages | None = fit(harmless, context - reply)
         while messages is not None and not run.cancelled:
             run.overflow = None
             self._attempt(run, messages)
