@@ -19,7 +19,11 @@ class EngineClient(Protocol):
     """What the front end may ask of an engine."""
 
     asr_name: str
-    llm_name: str
+
+    @property
+    def llm_name(self) -> str:
+        """The language model, for people; a remote one's name may be known later."""
+        ...
 
     @property
     def ready(self) -> bool:
@@ -28,7 +32,12 @@ class EngineClient(Protocol):
 
     @property
     def problem(self) -> str | None:
-        """Why the engine will not become ready (again), for people; None if nothing is wrong."""
+        """Why the engine is not ready, now or any more, for people; None if nothing is wrong."""
+        ...
+
+    @property
+    def dead(self) -> str | None:
+        """The problem, if it will not pass while the process lives; else None."""
         ...
 
     def start(self) -> None:

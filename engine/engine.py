@@ -44,8 +44,12 @@ class Engine:
         self._open: set[int] = set()
         self._started = False
         self.asr_name = settings.asr_model
-        self.llm_name: str = settings.llm
         self._llm = LlmLane(lambda wake: load_llm(settings, wake), settings, deliver)
+
+    @property
+    def llm_name(self) -> str:
+        """A remote server's model is known when the server answers."""
+        return self._llm.name
 
     @property
     def ready(self) -> bool:
@@ -54,10 +58,17 @@ class Engine:
 
     @property
     def problem(self) -> str | None:
-        """Why the engine will not become ready (again); None if nothing is wrong."""
+        """Why the engine is not ready; None if nothing is wrong."""
         if not self._started:
             return None
         return self._speech.problem or self._asr.problem or self._llm.problem
+
+    @property
+    def dead(self) -> str | None:
+        """What has broken for good: only a new process mends it."""
+        if not self._started:
+            return None
+        return self._speech.problem or self._asr.problem or self._llm.dead
 
     def start(self) -> None:
         """Load and warm the models; blocks for seconds. Raises ``ModelError``."""
@@ -76,7 +87,7 @@ class Engine:
         self._llm.wait_ready()
         self._asr.start()
         self._speech.start(self._asr)
-        self.asr_name, self.llm_name = backend.name, self._llm.name
+        self.asr_name = backend.name
         self._started = True
 
     def open(self, options: SessionOptions) -> int:

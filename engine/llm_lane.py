@@ -32,7 +32,6 @@ class LlmLane:
         deliver: Deliver,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name: str = settings.llm
         self._load = load
         self._settings = settings
         self._deliver = deliver
@@ -48,6 +47,11 @@ class LlmLane:
         self._thread = threading.Thread(target=self._run, name="llm-lane", daemon=True)
 
     @property
+    def name(self) -> str:
+        """Of the backend and its model, as far as they are known."""
+        return self._settings.llm if self._backend is None else self._backend.name
+
+    @property
     def alive(self) -> bool:
         """The model is loaded and warm, and nothing has broken it."""
         return self._loaded.is_set() and self.problem is None and self._thread.is_alive()
@@ -57,6 +61,11 @@ class LlmLane:
         """Why there are no replies, now or any more, for people."""
         if self._problem is None and self._backend is not None:
             return self._backend.problem
+        return self._problem
+
+    @property
+    def dead(self) -> str | None:
+        """Why there will be no replies any more; unlike a remote server's trouble it stays."""
         return self._problem
 
     def begin(self) -> None:
@@ -126,7 +135,6 @@ class LlmLane:
         jobs = LlmJobs(backend, self._settings.llm_timeout_s, self._clock)
         try:
             backend.warmup()
-            self.name = backend.name
             self._loaded.set()
             self._loop(jobs)
             self._drain(jobs)
