@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from engine.types import Event, GenerateRequest, Pcm, SessionOptions
+from engine.types import AssumedAfter, Event, GenerateRequest, Pcm, SessionOptions
 
 Deliver = Callable[[Sequence[Event]], None]
 
@@ -67,8 +67,10 @@ class EngineClient(Protocol):
         """
         ...
 
-    def anticipate(self, request: GenerateRequest) -> None:
-        """This may be asked for soon: work may begin, and nothing is said of it.
+    def anticipate(self, request: GenerateRequest, after: AssumedAfter = "pause") -> None:
+        """This may be asked for soon, as it seems ``after`` a pause or a finished sentence.
+
+        Work may begin, and nothing is said of it.
 
         A ``generate`` with an equal request gets what was done so far; any other request of the
         session, or ``withdraw``, throws it away.

@@ -18,6 +18,7 @@ from engine.llm.load import load as load_llm
 from engine.llm_lane import LlmLane
 from engine.speech_lane import SpeechLane
 from engine.types import (
+    AssumedAfter,
     AudioChunk,
     Cancel,
     CloseSlot,
@@ -115,10 +116,10 @@ class Engine:
         """Ask for a reply. Raises ``Overloaded``, ``LlmFailed``."""
         self._llm.submit(request)
 
-    def anticipate(self, request: GenerateRequest) -> None:
-        """Begin a reply before it is asked for, if speech leaves room for it."""
-        if self._settings.early_start and self._asr.idle:
-            self._llm.anticipate(request)
+    def anticipate(self, request: GenerateRequest, after: AssumedAfter = "pause") -> None:
+        """Begin a reply before it is asked for, or its prompt, as far as speech leaves room."""
+        if self._settings.early_start and not self._asr.lag_s:
+            self._llm.anticipate(request, after, self._asr.idle)
 
     def withdraw(self, key: int, turn_id: int) -> None:
         """Forget what was anticipated."""

@@ -12,8 +12,9 @@ from engine.config import EngineSettings
 from engine.errors import LlmFailed, ModelError, Overloaded
 from engine.inbox import Inbox
 from engine.llm.backend import LlmBackend, Wake
-from engine.llm.jobs import Command, Early, Job, JobId, LlmJobs, Withdraw
-from engine.types import Cancel, CloseSlot, Failure, GenerateRequest
+from engine.llm.early import Early, Withdraw
+from engine.llm.jobs import Command, Job, JobId, LlmJobs
+from engine.types import AssumedAfter, Cancel, CloseSlot, Failure, GenerateRequest
 
 _DRAIN_S = 5.0  # how long a closing lane waits for a backend to let its jobs go
 
@@ -94,9 +95,14 @@ class LlmLane:
             self._open.add(job.id)
             self._inbox.put(job, force=True)
 
-    def anticipate(self, request: GenerateRequest) -> None:
-        """A reply that may be asked for: made in idle time, told only if it is."""
-        self._inbox.put(Early(request))
+    def anticipate(
+        self, request: GenerateRequest, after: AssumedAfter = "pause", idle: bool = True
+    ) -> None:
+        """A reply that may be asked for: made in idle time, told only if it is.
+
+        Its prompt only, unless speech is ``idle`` too.
+        """
+        self._inbox.put(Early(request, after, idle))
 
     def withdraw(self, key: int, turn_id: int) -> None:
         """The reply that was anticipated will not be asked for."""

@@ -151,7 +151,7 @@ class FakeEngine:
             self.emit(ResponseDelta(key, turn_id, piece))
         self.emit(ResponseDelta(key, turn_id, last, finish_reason="stop"))
 
-    def anticipate(self, request: GenerateRequest) -> None:
+    def anticipate(self, request: GenerateRequest, after: str = "pause") -> None:
         self.anticipated.append(request)
 
     def withdraw(self, key: int, turn_id: int) -> None:
