@@ -33,13 +33,15 @@ class Level(IntEnum):
     BEGIN = 2
 
 
-def level(slots: int, running: int, waiting: bool, idle: bool) -> Level:
+def level(slots: int, running: int, waiting: bool, idle: bool, after: AssumedAfter) -> Level:
     """What the load leaves room for.
 
     A prompt that is computed early is seldom computed in vain, because what is said next only
     adds to it. A reply often is: it is begun only while speech recognition is ``idle`` and less
-    than half of the slots are in use, where it slows down nobody much. Who waits goes first.
+    than half of the slots are in use, where it slows down nobody much; after a sentence, when more
+    is said more often than not, only where no reply runs at all. Who waits goes first.
     """
     if waiting or running >= slots:
         return Level.NOTHING
-    return Level.BEGIN if idle and 2 * running < slots else Level.PREFILL
+    room = not running if after == "sentence" else 2 * running < slots
+    return Level.BEGIN if idle and room else Level.PREFILL

@@ -159,6 +159,8 @@ class LlmJobs:
         job = self._early.get(key)
         if job is not None and job.request == command.request:
             job.idle |= command.idle
+            if job.reached is not Level.BEGIN:
+                job.after = command.after
             return
         self._drop_early(key)
         self._early[key] = Job(
@@ -250,7 +252,7 @@ class LlmJobs:
         for job in list(self._early.values()):
             running = len(self._running)
             slots = self._backend.free + running
-            allowed = level(slots, running, waiting=False, idle=job.idle)
+            allowed = level(slots, running, waiting=False, idle=job.idle, after=job.after)
             if allowed > job.reached and job.request.key not in sessions:
                 job.reached = allowed
                 self._begin(job)

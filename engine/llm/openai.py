@@ -25,6 +25,7 @@ from engine.errors import LlmFailed, ModelError
 from engine.llm.backend import Wake
 from engine.llm.openai_http import AttemptFailed, OpenAiHttp
 from engine.llm.openai_reply import Reply, body
+from engine.metrics import STAGE_SECONDS
 from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta
 
 _AUTO = "auto"
@@ -41,6 +42,7 @@ class _Run:
 
     request: GenerateRequest
     task: Future[None] | None = None
+    cancelled_at: float = 0.0
 
     @property
     def id(self) -> tuple[int, int]:
@@ -94,6 +96,7 @@ class OpenAi:
     def cancel(self, key: int, turn_id: int) -> None:
         run = self._runs.get((key, turn_id))
         if run is not None and run.task is not None and not run.task.cancelled():
+            run.cancelled_at = time.monotonic()
             run.task.cancel()  # which closes the stream
             self._tell(run, ResponseDelta(key, turn_id, "", "cancelled"))
 
@@ -138,6 +141,9 @@ class OpenAi:
         try:
             model = await self._chosen_model()
             await Reply(self._http, model, run.request, self._settings, tell).run()
+        except asyncio.CancelledError:
+            STAGE_SECONDS.labels("llm_cancel").observe(time.monotonic() - run.cancelled_at)
+            raise
         except AttemptFailed as failed:
             tell(Failure(*run.id, failed.error.code, str(failed)))
             if not failed.answered:

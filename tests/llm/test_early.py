@@ -9,7 +9,7 @@ from test_jobs import Desk, delta
 
 from engine.llm.early import Early, Level, Withdraw, level
 from engine.llm.jobs import Job
-from engine.types import Cancel, CloseSlot, Failure
+from engine.types import AssumedAfter, Cancel, CloseSlot, Failure
 
 
 def count(outcome: str, what: str = "replies", after: str = "pause") -> float:
@@ -83,23 +83,27 @@ def test_what_is_assumed_may_change_be_withdrawn_or_lose_its_session() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slots", "running", "waiting", "idle", "expected"),
+    ("slots", "running", "waiting", "idle", "after", "expected"),
     [
-        (4, 0, False, True, Level.BEGIN),
-        (4, 1, False, True, Level.BEGIN),
-        (4, 1, False, False, Level.PREFILL),  # speech recognition needs the machine
-        (4, 2, False, True, Level.PREFILL),
-        (4, 3, False, True, Level.PREFILL),
-        (4, 4, False, True, Level.NOTHING),
-        (4, 1, True, True, Level.NOTHING),
-        (1, 0, False, True, Level.BEGIN),
-        (1, 1, False, True, Level.NOTHING),
+        (4, 0, False, True, "pause", Level.BEGIN),
+        (4, 1, False, True, "pause", Level.BEGIN),
+        (4, 1, False, False, "pause", Level.PREFILL),  # speech recognition needs the machine
+        (4, 2, False, True, "pause", Level.PREFILL),
+        (4, 3, False, True, "pause", Level.PREFILL),
+        (4, 4, False, True, "pause", Level.NOTHING),
+        (4, 1, True, True, "pause", Level.NOTHING),
+        (1, 0, False, True, "pause", Level.BEGIN),
+        (1, 1, False, True, "pause", Level.NOTHING),
+        (4, 0, False, True, "sentence", Level.BEGIN),
+        (4, 0, False, False, "sentence", Level.PREFILL),
+        (4, 1, False, True, "sentence", Level.PREFILL),
+        (4, 4, False, True, "sentence", Level.NOTHING),
     ],
 )
 def test_how_much_is_done_early_depends_on_the_load(
-    slots: int, running: int, waiting: bool, idle: bool, expected: Level
+    slots: int, running: int, waiting: bool, idle: bool, after: AssumedAfter, expected: Level
 ) -> None:
-    assert level(slots, running, waiting, idle) is expected
+    assert level(slots, running, waiting, idle, after) is expected
 
 
 def test_with_half_the_slots_in_use_only_the_prompt_is_computed() -> None:
@@ -148,16 +152,27 @@ def test_the_reply_is_begun_when_there_is_room() -> None:
 
 
 def test_what_is_announced_again_goes_on_and_may_now_be_begun() -> None:
-    """First after a sentence, while speech was being recognised, then after the pause."""
+    """First after a sentence, while somebody else is answered, then after the pause."""
     desk = Desk(slots=4)
-    hits = count("hit", after="sentence")
-    desk.turn(Early(request(1), "sentence", idle=False))
+    hits = count("hit", after="pause")
+    desk.turn(desk.job(2))
+    desk.turn(Early(request(1), "sentence"))
     desk.say(delta(1, "Ye", "length"))
-    desk.turn(Early(request(1), "pause", idle=True))
-    desk.turn(Early(request(1), "pause", idle=False))
+    assert desk.llm.lengths[1, 0] == [1]
+    desk.turn(Early(request(1), "pause"))
     assert desk.llm.lengths[1, 0] == [1, 32]
     desk.say(delta(1, "Yes"))
     assert desk.turn(desk.job(1)) == [delta(1, "Yes")]
+    assert count("hit", after="pause") - hits == 1
+
+
+def test_what_was_begun_after_a_sentence_is_counted_there() -> None:
+    desk = Desk(slots=4)
+    hits = count("hit", after="sentence")
+    for after in ("sentence", "pause"):
+        desk.turn(Early(request(1), after))
+    assert desk.llm.lengths[1, 0] == [32]
+    desk.turn(desk.job(1))
     assert count("hit", after="sentence") - hits == 1
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from llm_fakes import Talk
+from llm_fakes import PATIENCE_S, Talk
 from prometheus_client import REGISTRY
 
 from engine.config import EngineSettings
@@ -89,6 +90,22 @@ def test_cancel_while_it_speaks_keeps_what_was_said(llamacpp: Talk) -> None:
     replies = llamacpp.run_until(lambda replies: (key, 0) in replies and replies[key, 0].endings)
     assert replies[key, 0].reason == "cancelled"
     assert llamacpp.backend.free == 4
+
+
+def test_when_the_library_lets_go_of_a_cancelled_reply_is_measured(llamacpp: Talk) -> None:
+    def let_go() -> float:
+        name = "antiphon_stage_seconds_count"
+        return REGISTRY.get_sample_value(name, {"stage": "llm_cancel"}) or 0.0
+
+    before, key = let_go(), llamacpp.new_key()
+    llamacpp.backend.submit(asked(key, "Count from one to one hundred.", max_tokens=400))
+    llamacpp.run_until(lambda replies: bool(replies) and bool(replies[key, 0].pieces))
+    llamacpp.backend.cancel(key, 0)
+    give_up_at = time.monotonic() + PATIENCE_S
+    while let_go() == before:
+        assert time.monotonic() < give_up_at
+    llamacpp.run_until(lambda replies: (key, 0) in replies and replies[key, 0].endings)
+    assert let_go() == before + 1
 
 
 def test_cancel_while_it_reads_frees_the_slot_for_the_sessions_next_turn(llamacpp: Talk) -> None:
