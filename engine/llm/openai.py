@@ -172,7 +172,8 @@ class OpenAi:
             model = await self._chosen_model()
             await self._http.stream(body(model, request, request.messages), lambda _: None)
         except AttemptFailed as failed:
-            if not failed.answered:
+            # A server that is busy is well; one that was never heard may say so while it loads.
+            if not (failed.answered and self._heard_at):
                 self._unwell(str(failed))
                 return failed
         self._well()

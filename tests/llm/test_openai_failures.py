@@ -375,6 +375,26 @@ def test_a_server_that_is_not_there_yet_is_waited_for(
         lane.close()
 
 
+def test_a_server_that_still_loads_its_model_is_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp says 503 meanwhile, which is otherwise the word of a server that is only busy."""
+    monkeypatch.setattr("engine.llm.openai._RECOVERY_S", 0.02)
+    loading = refuses(503, "Loading model")
+    bench.server.behaviours.extend([loading, loading, answers("Hi")])
+    bench.backend.warmup()
+    assert "Loading model" in str(bench.backend.problem)
+    wait_until(lambda: bench.backend.problem is None)
+    assert len(bench.server.asked) == 3
+
+
+def test_a_busy_server_is_well(bench: Bench) -> None:
+    bench.server.behaviours.extend([answers("Hi"), refuses(503, "busy")])
+    bench.backend.warmup()
+    bench.backend._begin(bench.backend._probe()).result(PATIENCE_S)
+    assert bench.backend.problem is None
+
+
 @pytest.mark.parametrize("status", [404, 401])
 def test_what_is_set_wrongly_is_an_error_at_the_start(server: BadServer, status: int) -> None:
     bench = Bench(server)
