@@ -76,12 +76,15 @@ class Speaker:
         self._client = client
         self._clips = clips
         self._messages: asyncio.Queue[tuple[float, dict[str, Any]]] = asyncio.Queue()
+        self._last_turn = 0  # that VAD, or the button, has ended
         self._sent_bytes = 0
         self._sent_at: list[tuple[float, float]] = []  # seconds of audio, time
         self._now = asyncio.get_running_loop().time
 
     async def listen(self) -> None:
         async for message in self._client:
+            if message["type"] == "speech_stopped":
+                self._last_turn = message["turn"]
             self._messages.put_nowait((self._now(), message))
 
     async def ask(self, button: bool) -> bool:
@@ -94,9 +97,9 @@ class Speaker:
             _, message = await self._next("response_delta", "chatbot_response")
             pieces += 1
             if message["type"] == "chatbot_response":
-                if not (message.get("cancelled") or message.get("error")):
+                if message["turn"] >= self._last_turn and not message.get("cancelled"):
                     return False
-                pieces = 0  # of a part of the recording before a pause: what follows cut in
+                pieces = 0  # of what was said before a pause: a turn follows
         return True
 
     async def cancel(self, tally: Tally) -> bool:
