@@ -1,8 +1,8 @@
 """Whether what was heard so far ends like a finished sentence, before any pause says so. Pure.
 
 Whisper likes to end what is cut off in mid-sentence with a full stop, or with an ellipsis where it
-notices. So its word counts only if it doubts none of the tokens that are not settled yet (the
-threshold of ``agreement.py``), and while hardly anything was said since.
+notices. So its word counts only if it thinks each token that is not settled yet likelier than not,
+and while hardly anything was said since.
 """
 
 from __future__ import annotations
