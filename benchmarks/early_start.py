@@ -1,10 +1,12 @@
-"""What it brings to begin replies in a pause: turns that hit, time saved, work thrown away.
+"""What it brings to begin replies before the turn is over: hits, time saved, work thrown away.
 
 One conversation in real time with a real server, twice: with `early_start` and without it. Hands
 free, VAD ends the segments; with a button, the client does, `--release-s` after the end of the
-recording; and with a button and two recordings a turn, so that a reply is begun in vain between
-them. The share of hits counts turns; the time is that from the final transcript to the reply's
-first piece, and the work wasted is counted in pieces of text that nobody saw.
+recording; with a button and two recordings a turn, so that a reply is begun in vain between them.
+`_partials`: the same with partial transcripts, so that a finished sentence starts work as well as a
+pause; with early start only. The share of hits counts turns; the time is that from the final
+transcript to the reply's first piece, and the work wasted is counted in pieces of text that nobody
+saw, and in prompts.
 
     ANTIPHON_SPEECH=../shared/speech python -m benchmarks.early_start
 """
@@ -29,11 +31,15 @@ from server.audio_file import BYTES_PER_S, read_pcm
 from server.client import Client
 from server.process import ServerProcess
 
-PARTS = ("hands_free", "button", "button_pausing")
+PARTS = (
+    *("hands_free", "button", "button_pausing"),
+    *("hands_free_partials", "button_partials", "button_pausing_partials"),
+)
 CHUNK_S = 0.032
 CHUNK_BYTES = int(BYTES_PER_S * CHUNK_S)
 LONGEST_CLIP_S = 7.5
 TURN_TIMEOUT_S = 60
+Figures = dict[str, Any]
 
 
 @dataclass
@@ -77,9 +83,11 @@ async def button_turn(one: Listener, pcm: bytes, release_s: float) -> None:
         await one.changed.wait_for(lambda: len(one.answers) > before)
 
 
-async def converse(url: str, clips: list[bytes], release_s: float | None) -> list[dict[str, Any]]:
+async def converse(
+    url: str, clips: list[bytes], release_s: float | None, partials: bool
+) -> list[dict[str, Any]]:
     options: dict[str, object] = {
-        "events": ["vad", "timings"],
+        "events": ["vad", "timings", *(["partial"] if partials else [])],
         "language": "en",
         "endpointing": "server" if release_s is None else "client",
         "audio": {"format": "pcm_s16le", "sample_rate": 16_000},
@@ -98,28 +106,43 @@ async def converse(url: str, clips: list[bytes], release_s: float | None) -> lis
     return [answer for answer in one.answers if answer["transcription"]]
 
 
-def counters(url: str) -> dict[str, float]:
-    text = urllib.request.urlopen(f"{url}/metrics").read().decode()
-    wanted = r'^antiphon_(early_\w+|llm_tokens)_total\{\w+="(\w+)"\} (\S+)$'
-    return {f"{m[1]} {m[2]}": float(m[3]) for m in re.finditer(wanted, text, re.MULTILINE)}
+class Counters:
+    """What the server has counted, as it tells Prometheus."""
+
+    def __init__(self, url: str) -> None:
+        self._text = urllib.request.urlopen(f"{url}/metrics").read().decode()
+
+    def sum(self, name: str, **labels: str) -> float:
+        """Over all samples of the counter that have these labels."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        found = re.findall(rf"^antiphon_{name}_total{{(.*)}} (\S+)$", self._text, re.MULTILINE)
+        return sum(float(value) for has, value in found if all(one in has for one in wanted))
 
 
-def measure(clips: list[bytes], release_s: float | None, early: bool) -> dict[str, Any]:
+def measure(clips: list[bytes], release_s: float | None, partials: bool, early: bool) -> Figures:
     """One server, one conversation; milliseconds are medians over the turns."""
     with ServerProcess() as server:
         url = server.start(["--early-start", str(early)])
-        answers = asyncio.run(converse(server.ws_url, clips, release_s))
-        counted = counters(url)
+        answers = asyncio.run(converse(server.ws_url, clips, release_s, partials))
+        counted = Counters(url)
     timings = [answer["timings"] for answer in answers]
     reply_ms = [t["first_token"] - t["asr"] for t in timings if "first_token" in t]
-    hits, made = counted.get("early_replies hit", 0), counted.get("llm_tokens generated", 0)
-    wasted = counted.get("early_pieces miss", 0)
+
+    def replies(outcome: str, **after: str) -> int:
+        return int(counted.sum("early_replies", outcome=outcome, **after))
+
+    made = counted.sum("llm_tokens", kind="generated")
+    wasted = counted.sum("early_pieces", outcome="miss")
     return {
         "turns": len(answers),
-        "hits": int(hits),
-        "misses": int(counted.get("early_replies miss", 0)),
-        "not_begun": int(counted.get("early_replies busy", 0)),
-        "hit_share": round(hits / len(answers), 3),
+        "hits": replies("hit"),
+        "hits_after_a_sentence": replies("hit", after="sentence"),
+        "misses": replies("miss"),
+        "misses_after_a_sentence": replies("miss", after="sentence"),
+        "prefilled": replies("prefilled"),
+        "prefilled_in_vain": replies("prefilled_miss"),
+        "not_begun": replies("busy"),
+        "hit_share": round(replies("hit") / len(answers), 3),
         "transcript_ms_p50": round(statistics.median(t["asr"] for t in timings), 1),
         "transcript_to_first_piece_ms_p50": round(statistics.median(reply_ms), 1),
         "transcript_to_first_piece_ms_max": round(max(reply_ms), 1),
@@ -147,20 +170,20 @@ def main() -> None:
     args = parser.parse_args()
     clips = load_clips(Path(os.environ["ANTIPHON_SPEECH"]), args.clips)
     report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
-    report |= describe() | {"shared_machine": args.shared}
+    report |= {"machine": describe(), "shared_machine": args.shared}
     report |= {"release_s": args.release_s, "pause_s": args.pause_s}
     for name in args.parts:
         turns = clips
-        if name == "button_pausing":
+        if name.startswith("button_pausing"):
             pause = bytes(2 * int(BYTES_PER_S * args.pause_s / 2))
             turns = [pause.join(pair) for pair in zip(clips[::2], clips[1::2], strict=False)]
-        release_s = None if name == "hands_free" else args.release_s
-        report[name] = {
-            "with_early_start": measure(turns, release_s, True),
-            "without": measure(turns, release_s, False),
-        }
+        release_s = None if name.startswith("hands_free") else args.release_s
+        partials = name.endswith("_partials")
+        report[name] = {"with_early_start": measure(turns, release_s, partials, True)}
+        if not partials:  # they change nothing after the transcript
+            report[name]["without"] = measure(turns, release_s, partials, False)
         print(name, json.dumps(report[name], indent=2))
-    args.out.write_text(json.dumps(report, indent=2) + "\n")
+        args.out.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures everything that docs/BENCHMARKS.md shows, and rewrites the page: about 25 minutes, on a
+# Measures everything that docs/BENCHMARKS.md shows, and rewrites the page: about 40 minutes, on a
 # machine that does nothing else. Each part writes its own JSON as soon as it has something, is cut
 # off when its time is over, and does not stop the others.
 #
@@ -19,9 +19,9 @@ curve=${CURVE:-1,2,4,8,16,32} # speakers at once
 talk=${TALK:-1,2,4,8,16}
 few=${FEW:-1,4}
 other=${OTHER:-1,4,16} # with the other way to run Whisper
-budget_s=${BUDGET_S:-1500}
+budget_s=${BUDGET_S:-2400}
 timing="--ramp 3 --warmup 3 --duration ${DURATION_S:-20} --drain 12"
-parts=${*:-"limits continuous compare-stream final-time conversation compare latency profile continuous-ctranslate2 webm mixed churn simulation"}
+parts=${*:-"limits continuous compare-stream final-time conversation compare latency first-token barge-in early-start profile continuous-ctranslate2 webm mixed churn simulation"}
 failed=""
 mkdir -p "$out" .benchmarks
 
@@ -80,6 +80,10 @@ measure() {
 		--peers whisperlive,faster-whisper,faster-whisper-batched,whisper-cpp \
 		--output "$out/compare.json"
 	run latency 200 "$antiphon" bench latency --output "$out/latency.json"
+	run first-token 60 "$python" -m benchmarks.first_token --out "$out/first_token.json"
+	run barge-in 240 "$python" -m benchmarks.barge_in --rounds 12 --out "$out/barge_in.json"
+	run early-start 480 "$python" -m benchmarks.early_start --out "$out/early_start.json" \
+		--clips "${EARLY_CLIPS:-8}"
 	load profile 60 --sessions "${PROFILE_SESSIONS:-8}" --py-spy -- --llm echo
 	load continuous-ctranslate2 130 --sessions "$other" -- --llm echo --asr ctranslate2
 	load webm 60 --sessions 4 --encoding webm -- --llm echo

@@ -16,6 +16,7 @@ from benchmarks import page_final_time, page_gpu
 from benchmarks.least_work import POSITIONS_PER_S, TOKENS_PER_S, Shapes, decoder_flop, encoder_flop
 from benchmarks.load import plots, results
 from benchmarks.page_parts import cell, dig, markdown_table, measured_at
+from benchmarks.page_reply import replies
 from benchmarks.peers.registry import OURS, PEERS
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,7 @@ def build(folder: Path, page: Path) -> None:
         others=_others([one for one in (loads["webm"], loads["mixed"], loads["churn"]) if one]),
         peers=_peers(peers, pictures),
         cannot=_cannot(peers),
+        replies=replies(folder, pictures),
         stages=_stages(latency) + _stage_shares(latency, limits),
         limits=_limits(limits, loads["continuous"]),
         final_time=page_final_time.section(results.read(folder / "final_time.json"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,18 +11,13 @@ import torch
 from prometheus_client import REGISTRY
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmarks.first_token import FirstToken, tokens_so_far
 from engine.asr.backend import AsrBackend, AsrJob
 from engine.asr.load import load as load_asr
 from engine.config import EngineSettings
-from engine.llm.llamacpp import LlamaCpp
-from engine.types import GenerateRequest, Message
 from engine.vad.silero import SileroVad
 
 FRAME_SAMPLES = 512
-HISTORY = (
-    Message("user", "I am planning a walk along the coast this weekend and need some advice."),
-    Message("assistant", "How nice! Take a rain coat, good shoes, and enough water with you."),
-)
 
 
 @pytest.mark.parametrize("slots", [1, 8, 64])
@@ -79,56 +72,21 @@ def test_whisper_encode_and_decode(
         benchmark.extra_info[f"{stage}_mean_ms"] = round(mean_ms, 2)
 
 
-class FirstToken:
-    """Asks for replies of one token and waits for them."""
-
-    def __init__(self, settings: EngineSettings, model: Path) -> None:
-        self._news = threading.Event()
-        self._turns = 0
-        self.llm = LlamaCpp(settings, model, self._news.set)
-        self.llm.warmup()
-
-    def ask(self, messages: tuple[Message, ...]) -> None:
-        self._turns += 1
-        self.llm.submit(GenerateRequest(1, self._turns, messages, max_tokens=1))
-        ended = False
-        while not ended:
-            assert self._news.wait(60)
-            self._news.clear()
-            ended = any(event.finish_reason for event in self.llm.step())
-
-
 @pytest.fixture(scope="module")
 def first_token(settings: EngineSettings, smollm2: Path) -> Iterator[FirstToken]:
     asking = FirstToken(settings, smollm2)
     yield asking
-    asking.llm.close()
+    asking.lane.close()
 
 
 @pytest.mark.parametrize("cached", ["nothing", "system", "history"])
-def test_llm_first_token(
-    benchmark: BenchmarkFixture, settings: EngineSettings, first_token: FirstToken, cached: str
-) -> None:
+def test_llm_first_token(benchmark: BenchmarkFixture, first_token: FirstToken, cached: str) -> None:
     """The first token of a second turn, by what of its prompt is in the slot's cache."""
-
-    def messages() -> tuple[Message, ...]:
-        new = secrets.token_hex(4)  # what follows it cannot be in the cache
-        system = new + settings.system if cached == "nothing" else settings.system
-        before = "" if cached == "history" else new
-        return (
-            Message("system", system),
-            Message("user", before + HISTORY[0].content),
-            HISTORY[1],
-            Message("user", new + " What else should I think of before I go?"),
-        )
-
-    first_token.ask(messages())
+    first_token.ask(first_token.request(cached))
     tokens = {kind: tokens_so_far(kind) for kind in ("cached", "prompt")}
     rounds = 10
-    benchmark.pedantic(first_token.ask, setup=lambda: ((messages(),), {}), rounds=rounds)
+    benchmark.pedantic(
+        first_token.ask, setup=lambda: ((first_token.request(cached),), {}), rounds=rounds
+    )
     for kind, count in tokens.items():
         benchmark.extra_info[f"{kind}_tokens"] = (tokens_so_far(kind) - count) / rounds
-
-
-def tokens_so_far(kind: str) -> float:
-    return REGISTRY.get_sample_value("antiphon_llm_tokens_total", {"kind": kind}) or 0.0

@@ -101,12 +101,16 @@ class AsrLane:
     # ---- the lane's thread --------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._inbox.closed:
-            busy = len(self._scheduler) or self._submitted
-            commands = self._inbox.drain(0.0 if busy else None)
-            heard = self.turn(commands)
-            if heard:
-                self._deliver(heard)
+        try:
+            while not self._inbox.closed:
+                busy = len(self._scheduler) or self._submitted
+                commands = self._inbox.drain(0.0 if busy else None)
+                heard = self.turn(commands)
+                if heard:
+                    self._deliver(heard)
+        except Exception as error:  # a dead lane must be seen, whatever killed it
+            log.exception("the lane of the speech model stopped")
+            self.problem = f"the lane of the speech model stopped: {error}"
 
     def turn(self, commands: Sequence[AsrCommand]) -> list[Heard]:
         """One turn of the loop: take commands, do one step, judge what came of it."""

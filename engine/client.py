@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from engine.types import Event, GenerateRequest, Pcm, SessionOptions
+from engine.types import AssumedAfter, Event, GenerateRequest, Pcm, SessionOptions
 
 Deliver = Callable[[Sequence[Event]], None]
 
@@ -19,7 +19,11 @@ class EngineClient(Protocol):
     """What the front end may ask of an engine."""
 
     asr_name: str
-    llm_name: str
+
+    @property
+    def llm_name(self) -> str:
+        """The language model, for people; a remote one's name may be known later."""
+        ...
 
     @property
     def ready(self) -> bool:
@@ -28,7 +32,12 @@ class EngineClient(Protocol):
 
     @property
     def problem(self) -> str | None:
-        """Why the engine will not become ready (again), for people; None if nothing is wrong."""
+        """Why the engine is not ready, now or any more, for people; None if nothing is wrong."""
+        ...
+
+    @property
+    def dead(self) -> str | None:
+        """The problem, if it will not pass while the process lives; else None."""
         ...
 
     def start(self) -> None:
@@ -58,8 +67,10 @@ class EngineClient(Protocol):
         """
         ...
 
-    def anticipate(self, request: GenerateRequest) -> None:
-        """This may be asked for soon: work may begin, and nothing is said of it.
+    def anticipate(self, request: GenerateRequest, after: AssumedAfter = "pause") -> None:
+        """This may be asked for soon, as it seems ``after`` a pause or a finished sentence.
+
+        Work may begin, and nothing is said of it.
 
         A ``generate`` with an equal request gets what was done so far; any other request of the
         session, or ``withdraw``, throws it away.

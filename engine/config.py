@@ -72,7 +72,7 @@ class EngineSettings(BaseModel):
         15.0, gt=0, le=3600, description="longest wait for the server's next piece"
     )
     early_start: bool = Field(
-        True, description="begin replies in a pause, where there is nothing else to do"
+        True, description="begin replies before the turn is over, as far as there is room"
     )
     llm_retries: int = Field(
         2, ge=0, le=10, description="further tries for a reply before its first piece"

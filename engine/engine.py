@@ -18,6 +18,7 @@ from engine.llm.load import load as load_llm
 from engine.llm_lane import LlmLane
 from engine.speech_lane import SpeechLane
 from engine.types import (
+    AssumedAfter,
     AudioChunk,
     Cancel,
     CloseSlot,
@@ -44,8 +45,12 @@ class Engine:
         self._open: set[int] = set()
         self._started = False
         self.asr_name = settings.asr_model
-        self.llm_name: str = settings.llm
         self._llm = LlmLane(lambda wake: load_llm(settings, wake), settings, deliver)
+
+    @property
+    def llm_name(self) -> str:
+        """A remote server's model is known when the server answers."""
+        return self._llm.name
 
     @property
     def ready(self) -> bool:
@@ -54,10 +59,17 @@ class Engine:
 
     @property
     def problem(self) -> str | None:
-        """Why the engine will not become ready (again); None if nothing is wrong."""
+        """Why the engine is not ready; None if nothing is wrong."""
         if not self._started:
             return None
         return self._speech.problem or self._asr.problem or self._llm.problem
+
+    @property
+    def dead(self) -> str | None:
+        """What has broken for good: only a new process mends it."""
+        if not self._started:
+            return None
+        return self._speech.problem or self._asr.problem or self._llm.dead
 
     def start(self) -> None:
         """Load and warm the models; blocks for seconds. Raises ``ModelError``."""
@@ -76,7 +88,7 @@ class Engine:
         self._llm.wait_ready()
         self._asr.start()
         self._speech.start(self._asr)
-        self.asr_name, self.llm_name = backend.name, self._llm.name
+        self.asr_name = backend.name
         self._started = True
 
     def open(self, options: SessionOptions) -> int:
@@ -104,10 +116,10 @@ class Engine:
         """Ask for a reply. Raises ``Overloaded``, ``LlmFailed``."""
         self._llm.submit(request)
 
-    def anticipate(self, request: GenerateRequest) -> None:
-        """Begin a reply before it is asked for, if speech leaves room for it."""
-        if self._settings.early_start and self._asr.idle:
-            self._llm.anticipate(request)
+    def anticipate(self, request: GenerateRequest, after: AssumedAfter = "pause") -> None:
+        """Begin a reply before it is asked for, or its prompt, as far as speech leaves room."""
+        if self._settings.early_start and not self._asr.lag_s:
+            self._llm.anticipate(request, after, self._asr.idle)
 
     def withdraw(self, key: int, turn_id: int) -> None:
         """Forget what was anticipated."""

@@ -12,8 +12,9 @@ from engine.config import EngineSettings
 from engine.errors import LlmFailed, ModelError, Overloaded
 from engine.inbox import Inbox
 from engine.llm.backend import LlmBackend, Wake
-from engine.llm.jobs import Command, Early, Job, JobId, LlmJobs, Withdraw
-from engine.types import Cancel, CloseSlot, Failure, GenerateRequest
+from engine.llm.early import Early, Withdraw
+from engine.llm.jobs import Command, Job, JobId, LlmJobs
+from engine.types import AssumedAfter, Cancel, CloseSlot, Failure, GenerateRequest
 
 _DRAIN_S = 5.0  # how long a closing lane waits for a backend to let its jobs go
 
@@ -32,7 +33,6 @@ class LlmLane:
         deliver: Deliver,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name: str = settings.llm
         self._load = load
         self._settings = settings
         self._deliver = deliver
@@ -48,6 +48,11 @@ class LlmLane:
         self._thread = threading.Thread(target=self._run, name="llm-lane", daemon=True)
 
     @property
+    def name(self) -> str:
+        """Of the backend and its model, as far as they are known."""
+        return self._settings.llm if self._backend is None else self._backend.name
+
+    @property
     def alive(self) -> bool:
         """The model is loaded and warm, and nothing has broken it."""
         return self._loaded.is_set() and self.problem is None and self._thread.is_alive()
@@ -57,6 +62,11 @@ class LlmLane:
         """Why there are no replies, now or any more, for people."""
         if self._problem is None and self._backend is not None:
             return self._backend.problem
+        return self._problem
+
+    @property
+    def dead(self) -> str | None:
+        """Why there will be no replies any more; unlike a remote server's trouble it stays."""
         return self._problem
 
     def begin(self) -> None:
@@ -85,9 +95,14 @@ class LlmLane:
             self._open.add(job.id)
             self._inbox.put(job, force=True)
 
-    def anticipate(self, request: GenerateRequest) -> None:
-        """A reply that may be asked for: made in idle time, told only if it is."""
-        self._inbox.put(Early(request))
+    def anticipate(
+        self, request: GenerateRequest, after: AssumedAfter = "pause", idle: bool = True
+    ) -> None:
+        """A reply that may be asked for: made in idle time, told only if it is.
+
+        Its prompt only, unless speech is ``idle`` too.
+        """
+        self._inbox.put(Early(request, after, idle))
 
     def withdraw(self, key: int, turn_id: int) -> None:
         """The reply that was anticipated will not be asked for."""
@@ -126,7 +141,6 @@ class LlmLane:
         jobs = LlmJobs(backend, self._settings.llm_timeout_s, self._clock)
         try:
             backend.warmup()
-            self.name = backend.name
             self._loaded.set()
             self._loop(jobs)
             self._drain(jobs)

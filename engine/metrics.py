@@ -17,10 +17,13 @@ ERRORS = Counter("antiphon_errors", "Errors by code", ["code"])
 LAG_SECONDS = Gauge("antiphon_lag_seconds", "Age of the oldest waiting final segment")
 EARLY_REPLIES = Counter(
     "antiphon_early_replies",
-    "Replies begun in a pause: hit, miss, or busy (not begun)",
-    ["outcome"],
+    "Replies begun before the turn was over, after a pause or a sentence: hit, miss, prefilled "
+    "(the prompt only, and it was asked for), prefilled_miss, or busy (nothing was done)",
+    ["outcome", "after"],
 )
 EARLY_PIECES = Counter(
-    "antiphon_early_pieces", "Pieces of text of early replies: used (hit) or not", ["outcome"]
+    "antiphon_early_pieces",
+    "Pieces of text of early replies: used (hit) or not",
+    ["outcome", "after"],
 )
 LLM_TOKENS = Counter("antiphon_llm_tokens", "Tokens by kind; estimated: nobody counted", ["kind"])

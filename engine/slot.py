@@ -19,7 +19,7 @@ from engine.asr.words import words_of
 from engine.config import EngineSettings
 from engine.errors import AsrFailed
 from engine.track import Track, quietest
-from engine.turn import CUT_SEARCH_S, LONG_WINDOW_S, PAUSE_CLOSES_FROM, Turn, Window
+from engine.turn import CUT_SEARCH_S, LONG_WINDOW_S, NOT_KNOWN, PAUSE_CLOSES_FROM, Turn, Window
 from engine.types import (
     SAMPLE_RATE,
     Assumed,
@@ -81,7 +81,7 @@ class Slot:
         self._open = self._new_window()
         self._closed: deque[Window] = deque()  # in order; the head is being decoded
         self._undecoded_samples = 0
-        self._assumed = ""  # what was told of the open turn
+        self._assumed = NOT_KNOWN  # what was told of the open turn
 
     # ---- audio in -----------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Slot:
         self._closed.append(self._open)
         self._undecoded_samples += self._open.samples
         self._open = self._new_window()
-        self._assumed = ""
+        self._assumed = NOT_KNOWN
         self._decode_next(spoken_at if now is None else now, work)
 
     # ---- windows ------------------------------------------------------------------------
@@ -334,10 +334,12 @@ class Slot:
 
     def _assume(self, work: Work) -> None:
         """Tell what the transcript will be, or that this is not known any more."""
-        text = self._known_text()
-        if text != self._assumed:
-            self._assumed = text
-            work.events.append(Assumed(self.key, self._open.turn.turn_id, text))
+        assumed = self._known_text(), NOT_KNOWN[1]
+        if assumed == NOT_KNOWN and self._growing_start is not None and not self._closed:
+            assumed = self._open.finished(self._endpointer.speech_end_sample)
+        if assumed != self._assumed:
+            self._assumed = assumed
+            work.events.append(Assumed(self.key, self._open.turn.turn_id, *assumed))
 
     def _known_text(self) -> str:
         """The turn's transcript if nothing more is said; empty if it is not decoded so far."""

@@ -8,7 +8,8 @@ import numpy as np
 
 from engine.asr.agreement import Decode, LocalAgreement
 from engine.asr.backend import AsrJob, Hypothesis
-from engine.types import SAMPLE_RATE, Pcm, Timeline, Transcript, Word
+from engine.asr.finished import is_finished
+from engine.types import SAMPLE_RATE, AssumedAfter, Pcm, Timeline, Transcript, Word
 
 # Windows close at a pause from this share of their length on, so that little is left to do at
 # the end; without a pause they are cut at the quietest place of their last seconds.
@@ -24,6 +25,9 @@ MOST_LEFT_OUT_S = 2.5
 # Less speech does not tell a session's language: `base` heard another one in the first second of
 # 22 out of 74 clips of ten languages, and in the first two seconds of 5 out of 59.
 LANGUAGE_KEPT_FROM_S = 2.5
+
+# The transcript that is assumed, and after what.
+NOT_KNOWN: tuple[str, AssumedAfter] = ("", "pause")
 
 
 @dataclass(slots=True)
@@ -118,6 +122,15 @@ class Window:
             skip = max(0, skip - len(span))
         rest.is_last = self.is_last
         return rest
+
+    def finished(self, said_until_sample: int) -> tuple[str, AssumedAfter]:
+        """The turn's transcript, if it ends like a finished sentence as far as it was heard.
+
+        ``said_until_sample``: where speech ends so far, on the session's clock.
+        """
+        if self.answered is None or not is_finished(self.answered, said_until_sample):
+            return NOT_KNOWN
+        return (self.turn.text + self.answered.text).strip(), "sentence"
 
     def owns(self, job: AsrJob) -> bool:
         return (job.turn_id, job.window) == (self.turn.turn_id, self.index)

@@ -143,16 +143,21 @@ class Transcript:
     words: tuple[Word, ...] = ()
 
 
+AssumedAfter = Literal["pause", "sentence"]
+
+
 @dataclass(frozen=True, slots=True)
 class Assumed:
-    """In a pause: ``text`` will be the turn's final transcript if nothing more is said.
+    """``text`` will be the turn's final transcript if nothing more is said.
 
+    So it seems ``after`` a pause, or, before that, after what ends like a finished sentence.
     Empty: what was assumed before holds no longer.
     """
 
     key: int
     turn_id: int
     text: str
+    after: AssumedAfter = "pause"
 
 
 @dataclass(frozen=True, slots=True)

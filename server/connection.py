@@ -271,8 +271,8 @@ class Connection:
                     self._engine.cancel(key, turn_id)
                 case Generate(request):
                     self._generate(opened.session, request)
-                case Anticipate(request):
-                    self._engine.anticipate(request)
+                case Anticipate(request, after):
+                    self._engine.anticipate(request, after)
                 case Withdraw(turn_id):
                     self._engine.withdraw(key, turn_id)
                 case Observe(stage, seconds):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from engine.client import Deliver, EngineClient
-from engine.errors import ConfigError
+from engine.errors import AntiphonError, ConfigError
 from engine.metrics import STAGE_SECONDS
 from server.admission import Admission
 from server.config import Settings
@@ -28,6 +29,7 @@ log = logging.getLogger("antiphon.service")
 
 _HANDSHAKE = STAGE_SECONDS.labels("handshake")
 _CLOSE_TIMEOUT_S = 5.0
+_WATCH_S = 1.0  # how often the engine is looked at
 
 
 class TimedConnection(ServerConnection):
@@ -64,21 +66,25 @@ class Service:
 
         Raises:
             ConfigError: it cannot listen there, or the certificate cannot be used.
-            AntiphonError: the models cannot be loaded.
+            AntiphonError: the models cannot be loaded; or a part of the engine has died, and
+                what could be finished without it is: whoever watches the process starts it anew.
         """
+        dead = None
         server = await self._listen()
         url = self._url(server)
         log.info("listening on %s, loading the models", url)
         try:
             if await self._start_engine():
                 on_ready(url)
-                await self._stop.wait()
+                dead = await self._stopped_or_dead()
                 await self._drain()
         finally:
             server.close(reason="the server is stopping")
             await server.wait_closed()
             if self._hub.engine is not None and not self.is_starting:
                 await asyncio.to_thread(self._hub.engine.close)
+        if dead is not None:
+            raise AntiphonError(f"the engine has died: {dead}")
 
     @property
     def is_starting(self) -> bool:
@@ -159,6 +165,19 @@ class Service:
         if (error := outcome.result()) is not None:
             raise error
         return True
+
+    async def _stopped_or_dead(self) -> str | None:
+        """Wait for ``stop`` (None), or for a part of the engine to die: what it says of that."""
+        engine = self._hub.engine
+        assert engine is not None
+        while not self._stop.is_set():
+            if (dead := engine.dead) is not None:
+                log.error("%s; the server stops, so that it can be started anew", dead)
+                return dead
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WATCH_S):
+                    await self._stop.wait()
+        return None
 
     async def _handle(self, socket: ServerConnection) -> None:
         assert isinstance(socket, TimedConnection)

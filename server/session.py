@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 
 from engine.types import (
     Assumed,
+    AssumedAfter,
     AudioConsumed,
     Event,
     Failure,
@@ -71,6 +72,7 @@ class Anticipate:
     """Tell the engine which ``Generate`` will follow, if nothing more is said."""
 
     request: GenerateRequest
+    after: AssumedAfter
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +246,7 @@ class Session:
             return []
         if not event.text:
             return [Withdraw(event.turn_id)]
-        return [Anticipate(self._request(event.turn_id, event.text))]
+        return [Anticipate(self._request(event.turn_id, event.text), event.after)]
 
     def _delta(self, event: ResponseDelta, now: float) -> Iterator[Effect]:
         turn = self._find(event.turn_id, Stage.REPLYING)

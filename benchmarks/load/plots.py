@@ -133,6 +133,17 @@ def batch_sizes(sizes: Mapping[str, Mapping[str, float]]) -> str:
         return _svg(figure)
 
 
+def bars(values: Sequence[tuple[str, float]], title: str, unit: str) -> str:
+    """A bar for each name, its value written above it."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(title, unit, "")
+        drawn = axes.bar([name for name, _ in values], [value for _, value in values], 0.6,
+                         color=BLUE)  # fmt: skip
+        axes.bar_label(drawn, fmt="{:,.1f}", fontsize=9, padding=2)
+        axes.set_ylim(0, max(value for _, value in values) * 1.15)
+        return _svg(figure)
+
+
 def _figure(
     title: str, unit: str, below: str, width: float = 5.0, height: float = 3.0
 ) -> tuple[Figure, Axes]:

@@ -24,14 +24,20 @@ _OVERFLOWS = (
     re.compile(r"length (?P<whole>\d+) \+ \d+ is greater than max_seq_len (?P<context>\d+)"),
 )
 
+_UNSUPPORTED = re.compile(r"unsupported (?:parameter|value): '(\w+)'", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkError:
-    """``prompt_tokens`` and ``context_tokens`` are set if the prompt was too long."""
+    """``prompt_tokens`` and ``context_tokens`` are set if the prompt was too long.
+
+    ``unsupported`` names a field of the request that the server never takes.
+    """
 
     message: str
     prompt_tokens: int | None = None
     context_tokens: int | None = None
+    unsupported: str | None = None
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -85,7 +91,17 @@ def _error(error: dict[str, Any] | str) -> ChunkError:
         if found := pattern.search(message):
             prompt = found.groupdict().get("prompt") or found["whole"]
             return ChunkError(message, int(prompt), int(found["context"]))
-    return ChunkError(message)
+    return ChunkError(message, unsupported=_unsupported(error, message))
+
+
+def _unsupported(error: dict[str, Any], message: str) -> str | None:
+    """OpenAI says so in ``code`` and ``param``; what stands between may pass on the text alone."""
+    if str(error.get("code")).startswith("unsupported_") and error.get("param"):
+        return str(error["param"])
+    if "max_completion_tokens" in message:
+        return "max_tokens"
+    found = _UNSUPPORTED.search(message)
+    return found and found[1]
 
 
 def _usage(chunk: dict[str, Any]) -> Usage | None:

@@ -7,7 +7,6 @@ token to each reply and computes a piece of each new prompt.
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from engine.llm.chat_template import ChatTemplate, load_chat_template
 from engine.llm.chunks import Usage
 from engine.llm.exllama_guard import Guard
 from engine.llm.exllama_model import Loaded, load_exllama
+from engine.llm.marks import Marks
 from engine.llm.prompt import Messages, fit, shrink, too_long
 from engine.llm.token_history import Exchange, encode
 from engine.llm.usage import count
@@ -54,9 +54,7 @@ class ExLlama:
         self._template: ChatTemplate = load_chat_template(folder)
         self._loaded: Loaded = load_exllama(settings, folder)
         self.name = f"exllamav2/{folder.name} ({self._loaded.attention})"
-        # Marks of the template in what people say would be read as the template's own.
-        special = sorted(filter(None, self._loaded.tokenizer.extended_piece_to_id), key=len)
-        self._special = re.compile("|".join(map(re.escape, reversed(special))) or "(?!)")
+        self._marks = Marks(self._loaded.tokenizer.extended_piece_to_id)
         self._runs: dict[JobId, _Run] = {}
         self._news: list[LlmEvent] = []
         self._exchanges: dict[int, Exchange] = {}
@@ -136,7 +134,7 @@ class ExLlama:
     def _prompt(self, request: GenerateRequest, budget_tokens: int) -> Exchange:
         """The prompt in at most ``budget_tokens``: the oldest turns leave. Raises ``LlmFailed``."""
         last = self._exchanges.get(request.key)
-        messages: Messages | None = fit(self._clean(request.messages), budget_tokens)
+        messages: Messages | None = fit(self._marks.break_in(request.messages), budget_tokens)
         tokens = 0
         while messages is not None:
             text = self._template.render(messages)
@@ -146,9 +144,6 @@ class ExLlama:
                 return Exchange(text, ids)
             messages = shrink(messages, tokens, budget_tokens)
         raise LlmFailed(too_long(tokens, budget_tokens))
-
-    def _clean(self, messages: Messages) -> Messages:
-        return tuple(Message(m.role, self._special.sub("", m.content)) for m in messages)
 
     def _tokenize(self, text: str) -> list[int]:
         if not text:

@@ -1,8 +1,9 @@
 """Which request for a reply runs when, and how each comes to exactly one ending.
 
-Early jobs are requests that nobody has made yet: they run where there is nothing else to do, and
-their events are held. If the very same request comes, they become its job, and what they hold is
-told; if another comes, or none, they are dropped and nobody has seen them.
+Early jobs are requests that nobody has made yet. Where there is nothing else to do they run, and
+their events are held: if the very same request comes, they become its job, and what they hold is
+told; if another comes, or none, they are dropped and nobody has seen them. Where there is something
+else to do, but room, only their prompt is computed, into the model's cache (``early.py``).
 
 No thread and no lock: the lane calls ``turn`` with what its inbox holds.
 """
@@ -11,42 +12,41 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from engine.errors import DeadlineExceeded, LlmFailed
 from engine.llm.backend import LlmBackend
+from engine.llm.early import Early, Level, Withdraw, level
 from engine.metrics import BATCH_SIZE, EARLY_PIECES, EARLY_REPLIES, QUEUE_DEPTH, STAGE_SECONDS
-from engine.types import Cancel, CloseSlot, Failure, GenerateRequest, LlmEvent, ResponseDelta
+from engine.types import (
+    AssumedAfter,
+    Cancel,
+    CloseSlot,
+    Failure,
+    GenerateRequest,
+    LlmEvent,
+    ResponseDelta,
+)
 
 JobId = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Early:
-    """This request may come soon."""
-
-    request: GenerateRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Withdraw:
-    """It will not come."""
-
-    key: int
-    turn_id: int
-
-
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request and how far it is. ``answered``: its ending has been told, or never will be."""
+    """A request and how far it is. ``answered``: its ending has been told, or never will be.
+
+    ``reached`` and what follows it: of an early job.
+    """
 
     request: GenerateRequest
     submitted_at: float
     spoke: bool = False
     answered: bool = False
     early: bool = False
-    begun: bool = False
+    reached: Level = Level.NOTHING
+    after: AssumedAfter = "pause"
+    idle: bool = True
     held: list[LlmEvent] = field(default_factory=list)
 
     @property
@@ -124,9 +124,8 @@ class LlmJobs:
             case Job():
                 if not self._take_over(command):
                     self._waiting[command.id] = command
-            case Early(request):
-                self._drop_early(request.key)
-                self._early[request.key] = Job(request, self._clock(), early=True)
+            case Early():
+                self._expect(command)
             case Withdraw(key, turn_id):
                 self._drop_early(key, turn_id)
             case Cancel(key, turn_id):
@@ -155,11 +154,25 @@ class LlmJobs:
 
     # ---- early jobs ------------------------------------------------------------------------
 
+    def _expect(self, command: Early) -> None:
+        key = command.request.key
+        job = self._early.get(key)
+        if job is not None and job.request == command.request:
+            job.idle |= command.idle
+            if job.reached is not Level.BEGIN:
+                job.after = command.after
+            return
+        self._drop_early(key)
+        self._early[key] = Job(
+            command.request, self._clock(), early=True, after=command.after, idle=command.idle
+        )
+
     def _take_over(self, job: Job) -> bool:
         """Let the session's early job be ``job``, if it is for the same request."""
         early = self._early.get(job.request.key)
-        if early is None or early.request != job.request or not early.begun or _failed(early):
-            self._drop_early(job.request.key)
+        same = early is not None and early.request == job.request
+        if early is None or not same or early.reached is not Level.BEGIN or _failed(early):
+            self._drop_early(job.request.key, asked=same)
             return False
         del self._early[job.request.key]
         self._note(early, "hit")
@@ -169,19 +182,22 @@ class LlmJobs:
             self._tell(early, event)
         return True
 
-    def _drop_early(self, key: int, turn_id: int | None = None) -> None:
+    def _drop_early(self, key: int, turn_id: int | None = None, asked: bool = False) -> None:
+        """``asked``: its request has come, but it holds nothing that could be told."""
         job = self._early.get(key)
         if job is None or turn_id not in (None, job.request.turn_id):
             return
         del self._early[key]
-        self._note(job, "miss" if job.begun else "busy")
+        prefilled = "prefilled" if asked else "prefilled_miss"
+        outcomes = {Level.NOTHING: "busy", Level.PREFILL: prefilled, Level.BEGIN: "miss"}
+        self._note(job, outcomes[job.reached])
         job.answered = True
         if self._running.get(job.id) is job:
             self._backend.cancel(*job.id)
 
     def _note(self, job: Job, outcome: str) -> None:
-        EARLY_REPLIES.labels(outcome).inc()
-        EARLY_PIECES.labels(outcome).inc(len(job.held))
+        EARLY_REPLIES.labels(outcome, job.after).inc()
+        EARLY_PIECES.labels(outcome, job.after).inc(len(job.held))
 
     # ---- time ------------------------------------------------------------------------------
 
@@ -233,18 +249,20 @@ class LlmJobs:
                 return
 
     def _start_early(self, sessions: set[int]) -> None:
-        """Only while less than half of the slots are in use: then it slows down nobody much."""
         for job in list(self._early.values()):
-            slots = self._backend.free + len(self._running)
-            if not self._backend.free or 2 * len(self._running) >= slots:
-                return
-            if not job.begun and job.request.key not in sessions:
+            running = len(self._running)
+            slots = self._backend.free + running
+            allowed = level(slots, running, waiting=False, idle=job.idle, after=job.after)
+            if allowed > job.reached and job.request.key not in sessions:
+                job.reached = allowed
                 self._begin(job)
 
     def _begin(self, job: Job) -> bool:
-        job.begun = True
+        request = job.request
+        if job.early and job.reached is Level.PREFILL:
+            request = replace(request, max_tokens=1)  # no backend takes 0
         try:
-            self._backend.submit(job.request)
+            self._backend.submit(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this job's alone
             self._tell(job, Failure(*job.id, LlmFailed.code, f"the reply failed: {error}"))
             return False
@@ -265,7 +283,7 @@ class LlmJobs:
     def _tell(self, job: Job, event: LlmEvent) -> None:
         """Pass an event on, or hold it while nobody has asked for the job."""
         if job.early:
-            if not job.answered:
+            if not job.answered and job.reached is Level.BEGIN:
                 job.held.append(event)
         elif isinstance(event, ResponseDelta) and event.finish_reason is None:
             self._speak(job, event)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,9 +23,12 @@ from engine.config import EngineSettings
 from engine.errors import LlmFailed, ModelError
 from engine.llm.backend import Wake
 from engine.llm.chunks import ChunkError, parse
+from engine.llm.gguf_tokens import special_tokens
+from engine.llm.marks import Marks
 from engine.llm.prompt import Messages, fit, shrink, too_long
 from engine.llm.slots import Slots
 from engine.llm.usage import count
+from engine.metrics import STAGE_SECONDS
 from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta
 
 # A prompt is computed in pieces of this many tokens: between them other replies advance and a
@@ -46,12 +50,16 @@ class _Run:
     request: GenerateRequest
     slot: int
     returning: bool = False
-    cancelled: bool = False
+    cancelled_at: float | None = None
     overflow: ChunkError | None = None
 
     @property
     def id(self) -> tuple[int, int]:
         return self.request.key, self.request.turn_id
+
+    @property
+    def cancelled(self) -> bool:
+        return self.cancelled_at is not None
 
 
 class LlamaCpp:
@@ -70,6 +78,7 @@ class LlamaCpp:
             self._server: Any = xllamacpp.Server(_params(settings, model))
         except RuntimeError as error:
             raise ModelError(f"llama.cpp cannot load {model}: {error}") from error
+        self._marks = Marks(special_tokens(model))
 
     @property
     def free(self) -> int:
@@ -93,7 +102,7 @@ class LlamaCpp:
     def cancel(self, key: int, turn_id: int) -> None:
         run = self._runs.get((key, turn_id))
         if run is not None and not run.cancelled:
-            run.cancelled = True
+            run.cancelled_at = time.monotonic()
             # The library lets go at its next chunk; nobody need wait for that. Whatever it
             # still says finds the run ended, and llama.cpp lets a next request for the slot wait.
             self._tell(run, ResponseDelta(key, turn_id, "", "cancelled"))
@@ -128,7 +137,7 @@ class LlamaCpp:
 
     def close(self) -> None:
         for run in self._runs.values():
-            run.cancelled = True
+            run.cancelled_at = time.monotonic()
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._server = None
 
@@ -137,7 +146,8 @@ class LlamaCpp:
     def _serve(self, run: _Run) -> None:
         context = self._settings.llm_context_tokens
         reply = min(run.request.max_tokens, context // 2)
-        messages: Messages | None = fit(run.request.messages, context - reply)
+        harmless = self._marks.break_in(run.request.messages)
+        messages: Messages | None = fit(harmless, context - reply)
         while messages is not None and not run.cancelled:
             run.overflow = None
             self._attempt(run, messages)
@@ -167,6 +177,8 @@ class LlamaCpp:
 
     def _served(self, run: _Run, done: Future[None]) -> None:
         """The library has let go: if it has not said how the reply ended, that is an error."""
+        if run.cancelled_at is not None:
+            STAGE_SECONDS.labels("llm_cancel").observe(time.monotonic() - run.cancelled_at)
         error = None if done.cancelled() else done.exception()
         if error is not None:
             self._fail(run, str(error))

@@ -2,7 +2,7 @@
 
 Requests run as tasks of an event loop on a thread of its own; all else happens on the lane's
 thread. The server counts as healthy while it really answers, because a hung engine can still list
-its models.
+its models. It need not be there when this one starts: engines take minutes to load their models.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from engine.errors import LlmFailed, ModelError
 from engine.llm.backend import Wake
 from engine.llm.openai_http import AttemptFailed, OpenAiHttp
 from engine.llm.openai_reply import Reply, body
+from engine.metrics import STAGE_SECONDS
 from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta
 
 _AUTO = "auto"
@@ -41,6 +42,7 @@ class _Run:
 
     request: GenerateRequest
     task: Future[None] | None = None
+    cancelled_at: float = 0.0
 
     @property
     def id(self) -> tuple[int, int]:
@@ -48,7 +50,10 @@ class _Run:
 
 
 class OpenAi:
-    """An ``LlmBackend``. The constructor asks for the model's name and raises ``ModelError``."""
+    """An ``LlmBackend``. The constructor asks for the model's name.
+
+    Raises ``ModelError`` for what waiting does not mend, such as a wrong key or address.
+    """
 
     def __init__(self, settings: EngineSettings, key: str | None, wake: Wake) -> None:
         self._settings = settings
@@ -62,12 +67,13 @@ class OpenAi:
         self._thread = threading.Thread(target=self._loop.run_forever, name="openai", daemon=True)
         self._thread.start()
         self._http = OpenAiHttp(settings, key)
-        try:
-            self._model = self._choose_model()
-        except ModelError:
+        self._model: str | None = None
+        self.name = "openai"
+        if settings.llm_model != _AUTO:
+            self._call_it(settings.llm_model)
+        elif (failed := self._begin(self._find_model()).result()) and not failed.may_pass:
             self.close()
-            raise
-        self.name = f"openai/{_short(self._model)}"
+            raise ModelError(f"{settings.llm_url}: {failed}") from failed
 
     @property
     def free(self) -> int:
@@ -90,6 +96,7 @@ class OpenAi:
     def cancel(self, key: int, turn_id: int) -> None:
         run = self._runs.get((key, turn_id))
         if run is not None and run.task is not None and not run.task.cancelled():
+            run.cancelled_at = time.monotonic()
             run.task.cancel()  # which closes the stream
             self._tell(run, ResponseDelta(key, turn_id, "", "cancelled"))
 
@@ -108,10 +115,13 @@ class OpenAi:
         return events
 
     def warmup(self) -> None:
-        """Have one token made. Raises ``ModelError``."""
-        self._begin(self._probe()).result()
-        if self._problem is not None:
-            raise ModelError(f"{self._settings.llm_url}: {self._problem}")
+        """Have one token made. Raises ``ModelError`` if it never will be, as things are set.
+
+        A server that does not answer yet is a ``problem``, which passes when it does.
+        """
+        failed = self._begin(self._probe()).result()
+        if failed is not None and not failed.may_pass:
+            raise ModelError(f"{self._settings.llm_url}: {failed}") from failed
         self._begin(self._watch())
 
     def close(self) -> None:
@@ -121,14 +131,6 @@ class OpenAi:
             self._thread.join()
             self._loop.close()
 
-    def _choose_model(self) -> str:
-        if self._settings.llm_model != _AUTO:
-            return self._settings.llm_model
-        try:
-            return self._begin(self._http.first_model()).result()
-        except AttemptFailed as failed:
-            raise ModelError(f"{self._settings.llm_url}: {failed}") from failed
-
     def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
@@ -136,9 +138,12 @@ class OpenAi:
 
     async def _serve(self, run: _Run) -> None:
         tell = partial(self._tell, run)
-        reply = Reply(self._http, self._model, run.request, self._settings, tell)
         try:
-            await reply.run()
+            model = await self._chosen_model()
+            await Reply(self._http, model, run.request, self._settings, tell).run()
+        except asyncio.CancelledError:
+            STAGE_SECONDS.labels("llm_cancel").observe(time.monotonic() - run.cancelled_at)
+            raise
         except AttemptFailed as failed:
             tell(Failure(*run.id, failed.error.code, str(failed)))
             if not failed.answered:
@@ -160,15 +165,36 @@ class OpenAi:
                 self._doubt.clear()
                 await self._probe()
 
-    async def _probe(self) -> None:
+    async def _probe(self) -> AttemptFailed | None:
+        """Ask for a token; returns why there was none."""
         request = GenerateRequest(-1, 0, (Message("user", "Hello."),), max_tokens=1)
         try:
-            await self._http.stream(body(self._model, request, request.messages), lambda _: None)
+            model = await self._chosen_model()
+            await self._http.stream(body(model, request, request.messages), lambda _: None)
         except AttemptFailed as failed:
-            if not failed.answered:
-                self._problem = str(failed)
-                return
+            # A server that is busy is well; one that was never heard may say so while it loads.
+            if not (failed.answered and self._heard_at):
+                self._unwell(str(failed))
+                return failed
         self._well()
+        return None
+
+    async def _find_model(self) -> AttemptFailed | None:
+        try:
+            await self._chosen_model()
+        except AttemptFailed as failed:
+            return failed
+        return None
+
+    async def _chosen_model(self) -> str:
+        """The model's name on the server. Raises ``AttemptFailed``."""
+        if self._model is None:
+            self._call_it(await self._http.first_model())
+        assert self._model is not None
+        return self._model
+
+    def _call_it(self, model: str) -> None:
+        self._model, self.name = model, f"openai/{_short(model)}"
 
     async def _end(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -185,7 +211,19 @@ class OpenAi:
         self._wake()
 
     def _well(self) -> None:
+        if self._problem is not None:
+            log.info("the language model's server answers: %s", self._settings.llm_url)
         self._heard_at, self._problem = time.monotonic(), None
+
+    def _unwell(self, problem: str) -> None:
+        if self._problem is None:
+            log.error(
+                "%s (%s). Until it answers, /ready says 503 and no conversation begins: start it, "
+                "or mend --llm-url",
+                problem,
+                self._settings.llm_url,
+            )
+        self._problem = problem
 
 
 def _short(model: str) -> str:

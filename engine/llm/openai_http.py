@@ -12,6 +12,7 @@ import httpx2
 from engine.config import EngineSettings
 from engine.errors import AntiphonError, DeadlineExceeded, LlmFailed, Overloaded
 from engine.llm.chunks import Chunk, ChunkError, parse
+from engine.llm.openai_dialect import Dialect
 
 _MAX_ERROR_BYTES = 64 << 10
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -33,12 +34,19 @@ class AttemptFailed(Exception):
         retry: bool = False,
         retry_after_s: float = 0.0,
         overflow: ChunkError | None = None,
+        unsupported: str | None = None,
     ) -> None:
         super().__init__(str(error))
         self.error = error
         self.retry = retry
         self.retry_after_s = retry_after_s
         self.overflow = overflow
+        self.unsupported = unsupported
+
+    @property
+    def may_pass(self) -> bool:
+        """The server may be starting, or busy; else something is set wrongly."""
+        return self.retry or isinstance(self.error, DeadlineExceeded)
 
     @property
     def answered(self) -> bool:
@@ -71,6 +79,7 @@ class OpenAiHttp:
     def __init__(self, settings: EngineSettings, key: str | None) -> None:
         assert settings.llm_url is not None
         self._settings = settings
+        self._dialect = Dialect()
         self._client = httpx2.AsyncClient(
             base_url=base_url(settings.llm_url),
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -98,8 +107,18 @@ class OpenAiHttp:
     async def stream(self, body: Mapping[str, Any], hear: Callable[[Chunk], None]) -> None:
         """Send ``body``, give each chunk to ``hear``; returns when the reply has ended.
 
+        A field that the server refuses as unsupported is said in another way, where there is one.
         Raises ``AttemptFailed``. When cancelled it closes the stream.
         """
+        while True:
+            said = self._dialect.of(body)
+            try:
+                return await self._stream(said, hear)
+            except AttemptFailed as failed:
+                if not self._dialect.learn(failed.unsupported, said):
+                    raise
+
+    async def _stream(self, body: Mapping[str, Any], hear: Callable[[Chunk], None]) -> None:
         progress = _Progress(self._settings.llm_idle_timeout_s)
         try:
             async with asyncio.timeout(self._settings.llm_first_token_timeout_s) as limit:
@@ -172,8 +191,12 @@ def _refused(response: httpx2.Response, body: str) -> AttemptFailed:
     if status in _BUSY:
         busy = Overloaded(message, retry_after_ms=max(1000, round(after_s * 1000)))
         return AttemptFailed(busy, retry=True, retry_after_s=after_s)
-    again = status in _WORTH_A_RETRY
-    return AttemptFailed(LlmFailed(message), retry=again, retry_after_s=after_s)
+    return AttemptFailed(
+        LlmFailed(message),
+        retry=status in _WORTH_A_RETRY,
+        retry_after_s=after_s,
+        unsupported=told.unsupported,
+    )
 
 
 def _failed(told: ChunkError) -> AttemptFailed:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import page
+from benchmarks import page, page_reply
 from benchmarks.load import latency_command, profiler, report, results
 from benchmarks.peers.registry import PEERS
 
@@ -86,7 +86,7 @@ def test_the_page_says_what_was_not_measured(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     page.build(tmp_path / "results", tmp_path / "BENCHMARKS.md")
     text = (tmp_path / "BENCHMARKS.md").read_text()
-    assert text.count(page.NOT_MEASURED) == 11
+    assert text.count(page.NOT_MEASURED) == 14
     assert all(peer.title in text for name, peer in PEERS.items() if name != "antiphon")
     assert not (tmp_path / "benchmarks").exists()
 
@@ -109,6 +109,34 @@ def test_the_page_shows_every_run_the_ratios_and_what_could_not_be_measured(tmp_
     assert shown == {path.relative_to(tmp_path).as_posix()
                      for path in (tmp_path / "benchmarks").iterdir()}  # fmt: skip
     assert len(shown) == 3
+
+
+def test_the_part_about_replies_shows_each_case(tmp_path: Path) -> None:
+    folder, head = tmp_path / "results", {"shared_machine": True}
+    row = {"cached_tokens": 3.0, "computed_tokens": 99.0, "first_token_ms": percentiles(50.0)}
+    rows = [row | {"cached": case, "ratio_to_cold": 0.25} for case in page_reply._CASES]
+    first_token = {"llm": "small", "rounds": 9, "lead_s": 0.3, "rows": rows}
+    results.write(results.start("x", {}) | head | first_token, folder / "first_token.json")
+    early = {"turns": 8, "hits": 7, "hits_after_a_sentence": 2, "misses": 1, "prefilled": 3,
+             "transcript_to_first_piece_ms_p50": 1.5, "wasted_share": 0.25}  # fmt: skip
+    plain = {"transcript_to_first_piece_ms_p50": 150.0}
+    parts = {"button": {"with_early_start": early, "without": plain},
+             "button_partials": {"with_early_start": early}}  # fmt: skip
+    results.write(results.start("x", {}) | head | {"release_s": 0.4} | parts,
+                  folder / "early_start.json")  # fmt: skip
+    runs = [{"by": "speech", "sessions": 4, "interruptions": 9, "too_short": 1,
+             "generation_ms": percentiles(20.0), "response_ms": percentiles(200.0),
+             "heard_to_response_ms": percentiles(1.0)}]  # fmt: skip
+    results.write(results.start("x", {}) | head | {"target_ms": 50, "runs": runs},
+                  folder / "barge_in.json")  # fmt: skip
+    page.build(folder, tmp_path / "BENCHMARKS.md")
+    text = (tmp_path / "BENCHMARKS.md").read_text()
+    assert text.count("| 3 | 99 | 50.0 | 100.0 | 200.0 | 0.250 |") == 4
+    assert "| a button | 7 of 8 | 2 | 3 | 150.0 | 1.5 | 1 | 25 % |" in text
+    assert "| a button, with partial transcripts | 7 of 8 | 2 | 3 | 150.0 | 1.5 | 1 |" in text
+    assert "| 4 | 9/10 | 20.0 | 40.0 | 80.0 | 200.0 | 400.0 | 800.0 | 2.0 |" in text
+    assert text.count("Others used the machine") == 3
+    assert [path.name for path in (tmp_path / "benchmarks").iterdir()] == ["first-token.svg"]
 
 
 def test_the_page_in_the_repository_is_that_of_the_results(tmp_path: Path) -> None:

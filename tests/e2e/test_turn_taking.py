@@ -29,7 +29,7 @@ async def grows(server: ServerProcess, name: str, before: float) -> None:
 
 
 def test_a_reply_begun_in_a_pause_is_the_reply(server: ServerProcess) -> None:
-    hits = 'antiphon_early_replies_total{outcome="hit"}'
+    hits = 'antiphon_early_replies_total{after="pause",outcome="hit"}'
     begun = 'antiphon_batch_size_count{stage="llm"}'
     before = metric(server, hits), metric(server, begun)
 

@@ -83,14 +83,20 @@ class Bench:
         self._pump()
 
     def answer(
-        self, *tokens: int, verdict: Verdict = Verdict.KEEP, error: Exception | None = None
+        self,
+        *tokens: int,
+        verdict: Verdict = Verdict.KEEP,
+        error: Exception | None = None,
+        end: str = "",
     ) -> AsrJob:
+        """``end``: punctuation after the words."""
         job = self.jobs.pop(0)
         said = (*job.prefix, *tokens)
         sure = (-0.1,) * len(tokens)
+        text = decode(said) + end
         self._do(
             self.slot.answer(
-                Hypothesis(job, said, decode(said), "en", token_logprobs=sure, error=error),
+                Hypothesis(job, said, text, "en", token_logprobs=sure, error=error),
                 verdict,
                 self.now,
             )

@@ -115,6 +115,17 @@ def test_a_broken_model_answers_every_turn_and_is_reported() -> None:
     rig.close()
 
 
+def test_a_lane_that_stops_says_why() -> None:
+    def refuse(_: Sequence[Heard]) -> None:
+        raise RuntimeError("nobody listens")
+
+    lane = AsrLane(Listener(), refuse)
+    lane.start()
+    lane.submit(AsrJob(1, 0, 0, np.zeros(16_000, np.float32), is_final=True))
+    lane._thread.join(20)
+    assert "nobody listens" in str(lane.problem)
+
+
 def test_a_doubtful_final_goes_round_again() -> None:
     class Doubter(Listener):
         def step(self) -> list[Hypothesis]:

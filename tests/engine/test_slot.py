@@ -256,6 +256,51 @@ def test_what_was_assumed_is_taken_back_when_speech_goes_on() -> None:
     assert bench.finals() == ["three four"]
 
 
+def reasons(bench: Bench) -> list[tuple[str, str]]:
+    return [(event.text, event.after) for event in bench.events if isinstance(event, Assumed)]
+
+
+def say_until_asked(bench: Bench) -> None:
+    while not bench.jobs:
+        bench.say(0.032)
+
+
+def test_a_finished_sentence_is_assumed_before_any_pause() -> None:
+    bench = Bench(partials=True)
+    say_until_asked(bench)
+    bench.answer(3, end="?")
+    assert reasons(bench) == [("three?", "sentence")]
+    bench.say(0.1)  # VAD hears speech a little longer than there are words
+    bench.pause(0.3)
+    bench.answer(3, end="?")
+    assert reasons(bench) == [("three?", "sentence"), ("three?", "pause")]
+    bench.end()
+    assert bench.finals() == ["three?"]
+    assert len(reasons(bench)) == 2
+
+
+def test_it_is_taken_back_when_more_is_said_and_when_the_text_goes_on() -> None:
+    bench = Bench(partials=True)
+    say_until_asked(bench)
+    bench.answer(3, end=".")
+    bench.say(0.4)
+    assert reasons(bench) == [("three.", "sentence"), ("", "pause")]
+    for end in ("", "...", "."):
+        say_until_asked(bench)
+        bench.say(0.032)
+        bench.answer(3, 4, end=end)
+    assert [after for _, after in reasons(bench)[2:]] == ["sentence"]
+
+
+def test_without_partials_only_a_pause_is_heard() -> None:
+    bench = Bench()
+    bench.say(3)
+    assert not bench.jobs
+    bench.pause(0.3)
+    bench.answer(3, end=".")
+    assert reasons(bench) == [("three.", "pause")]
+
+
 def test_with_server_endpointing_nothing_is_taken_back_at_the_end() -> None:
     bench = Bench(endpointing="server")
     for word in (1, 2):

@@ -70,8 +70,8 @@ class Exchange(BaseHTTPRequestHandler):
 class BadServer(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Exchange)
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", port), Exchange)
         self.behaviours: deque[Behaviour] = deque()
         self.asked: list[tuple[str, dict[str, str], Any]] = []
         self.client_left = threading.Event()
@@ -82,8 +82,8 @@ class BadServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def bad_server() -> Iterator[BadServer]:
-    server = BadServer()
+def bad_server(port: int = 0) -> Iterator[BadServer]:
+    server = BadServer(port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -104,6 +104,11 @@ def answers(*pieces: str, finish: str = "stop", **more: object) -> Behaviour:
 
 def refuses(status: int, message: str = "no", **headers: str) -> Behaviour:
     return lambda exchange: exchange.refuse(status, {"error": {"message": message}}, **headers)
+
+
+def does_not_support(field: str, code: str = "unsupported_parameter") -> Behaviour:
+    error = {"message": f"{field}: no", "type": "invalid_request_error", "param": field}
+    return lambda exchange: exchange.refuse(400, {"error": error | {"code": code}})
 
 
 def breaks_off(*pieces: str) -> Behaviour:

@@ -33,6 +33,7 @@ class FakeLlm:
         self.slots = slots
         self.running: list[tuple[int, int]] = []
         self.begun: list[tuple[int, int]] = []
+        self.lengths: dict[tuple[int, int], list[int]] = {}  # `max_tokens` as submitted
         self.forgotten: list[int] = []
         self.says: deque[LlmEvent] = deque()
         self.refuse: Exception | None = None
@@ -51,6 +52,7 @@ class FakeLlm:
         assert self.free
         self.running.append((request.key, request.turn_id))
         self.begun.append((request.key, request.turn_id))
+        self.lengths.setdefault(self.begun[-1], []).append(request.max_tokens)
         self.wake()
 
     def cancel(self, key: int, turn_id: int) -> None:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llm_fakes import FakeLlm, is_ending, request
 
-from engine.llm.jobs import Command, Early, Job, LlmJobs, Withdraw
+from engine.llm.early import Early, Withdraw
+from engine.llm.jobs import Command, Job, LlmJobs
 from engine.types import Cancel, CloseSlot, Failure, LlmEvent, ResponseDelta
 
 

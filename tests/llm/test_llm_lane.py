@@ -128,6 +128,7 @@ def test_when_the_model_breaks_all_are_told_and_later_requests_fail_at_once(stag
     endings = stage.ear.wait_for_endings(3)
     assert {(event.key, event.code) for event in endings} == {(k, "llm_failed") for k in range(3)}
     assert not stage.lane.alive
+    assert stage.lane.dead == stage.lane.problem is not None
     assert "out of memory" in str(stage.lane.problem)
     with pytest.raises(LlmFailed, match="out of memory"):
         stage.lane.submit(request(9))

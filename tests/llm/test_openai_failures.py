@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +14,11 @@ from bad_server import (
     PATIENCE_S,
     BadServer,
     Behaviour,
+    Exchange,
     answers,
     bad_server,
     breaks_off,
+    does_not_support,
     falls_silent,
     hangs_up,
     refuses,
@@ -24,12 +27,14 @@ from bad_server import (
 from llm_fakes import Reply as Said
 from llm_fakes import Talk, request
 from prometheus_client import REGISTRY
+from test_llm_lane import Ear
 
 from engine.config import EngineSettings
 from engine.errors import ModelError
 from engine.llm.openai import OpenAi
 from engine.llm.openai_http import AttemptFailed, OpenAiHttp, base_url
 from engine.llm.openai_reply import Reply, backoff_s
+from engine.llm_lane import LlmLane
 from engine.types import Failure, GenerateRequest, Message, Sampling
 
 KEY = "sk-very-secret"
@@ -90,6 +95,11 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < give_up_at
         time.sleep(0.001)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
 
 
 def tokens(kind: str) -> float:
@@ -164,6 +174,53 @@ def test_what_another_try_would_not_mend_is_told_at_once(
     bench: Bench, trouble: Behaviour, told: str
 ) -> None:
     assert told in failure(bench.ask(trouble))
+
+
+NEWER = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+
+
+@pytest.mark.parametrize("refusal", [does_not_support("max_tokens"), refuses(400, NEWER)])
+def test_a_server_that_takes_no_max_tokens_is_asked_in_its_own_way(
+    bench: Bench, refusal: Behaviour
+) -> None:
+    assert bench.ask(refusal, answers("Hello")).text == "Hello"
+    assert bench.ask(answers("Again")).text == "Again"
+    sent = [{name for name in body if name.startswith("max_")} for _, _, body in bench.server.asked]
+    assert sent == [{"max_tokens"}, {"max_completion_tokens"}, {"max_completion_tokens"}]
+    assert bench.server.asked[-1][2]["max_completion_tokens"] == 32
+
+
+def test_what_a_model_that_reasons_does_not_take_is_left_out(bench: Bench) -> None:
+    refused = [does_not_support("max_tokens"), does_not_support("temperature", "unsupported_value")]
+    assert bench.ask(*refused, does_not_support("top_p"), answers("Hello")).text == "Hello"
+    assert not {"max_tokens", "temperature", "top_p"} & bench.server.asked[-1][2].keys()
+
+
+@pytest.mark.parametrize(
+    "refusals",
+    [
+        [does_not_support("max_tokens", "invalid_value")],  # too many of them, say
+        [does_not_support("messages")],
+        [does_not_support("max_tokens"), does_not_support("max_tokens")],
+        [does_not_support("max_tokens"), does_not_support("max_completion_tokens")],
+    ],
+)
+def test_a_refusal_that_no_other_words_would_mend_is_told(
+    bench: Bench, refusals: list[Behaviour]
+) -> None:
+    assert "400" in failure(bench.ask(*refusals))
+
+
+def test_requests_refused_at_once_all_try_in_the_other_way(bench: Bench) -> None:
+    both = threading.Barrier(2)
+
+    def refuse(exchange: Exchange) -> None:
+        both.wait(PATIENCE_S)
+        does_not_support("max_tokens")(exchange)
+
+    bench.server.behaviours.extend([refuse, refuse, answers("Yes"), answers("Yes")])
+    replies = bench.talk.ask(*(request(bench.talk.new_key()) for _ in range(2)))
+    assert [reply.text for reply in replies] == ["Yes", "Yes"]
 
 
 @pytest.mark.parametrize("wait", ["60", "inf"])
@@ -288,19 +345,71 @@ def test_a_proxy_is_not_asked_for_this_machine(
     bench.backend.close()
 
 
-def test_a_server_that_is_not_there_is_an_error_at_the_start(server: BadServer) -> None:
-    url = "http://127.0.0.1:9"
-    settings = EngineSettings(llm="openai", llm_url=url)
-    with pytest.raises(ModelError, match="cannot be reached"):
-        OpenAi(settings, None, lambda: None)
+def test_a_server_that_is_not_there_yet_is_waited_for(
+    server: BadServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a problem, told with the address and what to do; when the server comes, it passes."""
+    monkeypatch.setattr("engine.llm.openai._RECOVERY_S", 0.02)
+    caplog.set_level("INFO")
+    port = free_port()
+    settings = EngineSettings(llm="openai", llm_url=f"http://127.0.0.1:{port}", llm_retries=0)
+    ear = Ear()
+    lane = LlmLane(lambda wake: OpenAi(settings, None, wake), settings, ear)
+    lane.begin()
+    lane.wait_ready()
+    assert not lane.alive
+    assert "cannot be reached" in str(lane.problem)
+    assert (lane.name, lane.dead) == ("openai", None)
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert f"http://127.0.0.1:{port}" in told
+    assert "--llm-url" in told
+    lane.submit(request(1))
+    assert failure(Said(ending=ear.wait_for_endings(1)[0]))
+    with bad_server(port) as late:
+        late.behaviours.extend([answers("Hi")] * 1000)
+        wait_until(lambda: lane.alive)
+        assert lane.name == "openai/first"
+        lane.submit(request(2))
+        assert ear.wait_for_endings(2)[1].finish_reason == "stop"
+        assert "answers" in caplog.text
+        lane.close()
+
+
+def test_a_server_that_still_loads_its_model_is_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp says 503 meanwhile, which is otherwise the word of a server that is only busy."""
+    monkeypatch.setattr("engine.llm.openai._RECOVERY_S", 0.02)
+    loading = refuses(503, "Loading model")
+    bench.server.behaviours.extend([loading, loading, answers("Hi")])
+    bench.backend.warmup()
+    assert "Loading model" in str(bench.backend.problem)
+    wait_until(lambda: bench.backend.problem is None)
+    assert len(bench.server.asked) == 3
+
+
+def test_a_busy_server_is_well(bench: Bench) -> None:
+    bench.server.behaviours.extend([answers("Hi"), refuses(503, "busy")])
+    bench.backend.warmup()
+    bench.backend._begin(bench.backend._probe()).result(PATIENCE_S)
+    assert bench.backend.problem is None
+
+
+@pytest.mark.parametrize("status", [404, 401])
+def test_what_is_set_wrongly_is_an_error_at_the_start(server: BadServer, status: int) -> None:
+    bench = Bench(server)
+    server.behaviours.append(refuses(status))
+    with pytest.raises(ModelError, match=str(status)):
+        bench.backend.warmup()
+    bench.backend.close()
 
 
 def test_a_server_that_only_lists_its_models_is_not_well(server: BadServer) -> None:
     bench = Bench(server, llm_model="auto", llm_first_token_timeout_s=0.1)
     assert bench.backend.name == "openai/first"
     server.behaviours.append(falls_silent())
-    with pytest.raises(ModelError, match="said nothing"):
-        bench.backend.warmup()
+    bench.backend.warmup()
+    assert "said nothing" in str(bench.backend.problem)
     bench.backend.close()
 
 

@@ -47,6 +47,7 @@ class FakeEngine:
         start_error: str | None = None,
         gate: threading.Event | None = None,
         start_seconds: float = 0,
+        dies: str | None = None,
     ) -> None:
         self._deliver = deliver
         self._holds = set(holds)
@@ -65,6 +66,8 @@ class FakeEngine:
         self.fed: dict[int, int] = {}
         self.ready = False
         self.problem: str | None = None
+        self.dead: str | None = None
+        self._dies = dies
         self.closed = False
 
     def words(self, pcm: Pcm) -> str:
@@ -80,6 +83,11 @@ class FakeEngine:
         if self._start_error is not None:
             raise ModelError(self._start_error)
         self.ready = True
+        if self._dies is not None:
+            self.die(self._dies)
+
+    def die(self, problem: str) -> None:
+        self.ready, self.problem, self.dead = False, problem, problem
 
     def close(self) -> None:
         self.closed = True
@@ -143,7 +151,7 @@ class FakeEngine:
             self.emit(ResponseDelta(key, turn_id, piece))
         self.emit(ResponseDelta(key, turn_id, last, finish_reason="stop"))
 
-    def anticipate(self, request: GenerateRequest) -> None:
+    def anticipate(self, request: GenerateRequest, after: str = "pause") -> None:
         self.anticipated.append(request)
 
     def withdraw(self, key: int, turn_id: int) -> None:

@@ -107,6 +107,15 @@ def test_what_cannot_be_started_is_told_in_one_line() -> None:
             assert "Traceback" not in log
 
 
+def test_a_dead_engine_ends_the_process_with_a_status_that_says_so() -> None:
+    with process(fake={"dies": "the speech lane stopped: no room"}) as child:
+        address(child)
+        _, log = child.communicate(timeout=20)
+        assert child.returncode == 1
+        assert "the engine has died: the speech lane stopped: no room" in log.splitlines()[-1]
+        assert "Traceback" not in log
+
+
 def test_a_signal_while_the_models_load_is_obeyed() -> None:
     with process(fake={"start_seconds": 60}) as child:
         assert child.stderr is not None

@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from engine.client import Deliver
-from engine.errors import ConfigError, ModelError
+from engine.errors import AntiphonError, ConfigError, ModelError
 from server.config import Settings
 from server.service import Service
 from server.web_files import load_web_files
@@ -198,6 +198,36 @@ async def test_draining_does_not_wait_for_ever() -> None:
             server.service.stop()
             assert (await client.close_code())[0] == 1001
         await server.task
+
+
+@in_loop
+async def test_a_dead_engine_ends_the_server_once_what_can_be_finished_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.service._WATCH_S", 0.01)
+    death = pytest.raises(AntiphonError, match="the engine has died: no room")
+    with death:
+        async with running(holds=["llm"]) as server, server.talk(audio=RAW) as talker:
+            await talker.send(chunk(pcm_s16le(9)), END)
+            await eventually(lambda: bool(server.engine.requests))
+            server.engine.die("no room")
+            await eventually(lambda: server.service._hub.draining)
+            server.engine.reply(server.engine.requests[0])
+            bodies = await talker.until("segment_processed")
+            assert bodies[-2]["response"] == "You said 9 samples."
+            assert (await talker.close_code())[0] == 1001
+
+
+@in_loop
+async def test_a_problem_that_may_pass_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.service._WATCH_S", 0.001)
+    async with running() as server:
+        server.engine.ready, server.engine.problem = False, "the other server is away"
+        done, _ = await asyncio.wait([server.task], timeout=0.05)
+        assert not done
+        server.engine.ready, server.engine.problem = True, None
+        async with server.talk():
+            pass
 
 
 @in_loop
