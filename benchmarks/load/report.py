@@ -124,6 +124,21 @@ _ROWS: tuple[tuple[str, tuple[str, ...], int], ...] = (
     ("server: processor time per second of speech (s)", ("cost", "cpu_per_speech_s"), 3),
     ("server: memory, highest (MB)", ("cost", "memory_mb_max"), 0),
     ("server: threads", ("cost", "threads_max"), 0),
+    (
+        "server: event loop, 99 % of timers late by less than (ms)",
+        ("metrics", "event_loop", "p99_under_ms"),
+        0,
+    ),
+    (
+        "server: event loop, latest timer by less than (ms)",
+        ("metrics", "event_loop", "latest_under_ms"),
+        0,
+    ),
+    (
+        "server: event loop, timers late by more than 20 ms",
+        ("metrics", "event_loop", "over_20_ms"),
+        0,
+    ),
     ("generator: cores", ("generator", "cpu_cores"), 2),
     ("generator: processes", ("generator", "processes"), 0),
     ("generator: memory (MB)", ("generator", "memory_mb"), 0),
@@ -185,10 +200,16 @@ def _profile(run: Run) -> str:
     profile = run.get("profile")
     if not profile or "error" in profile:
         return ""
-    rows = {one["where"]: [f"{one['share']:.1%}"] for one in profile["own"]}
-    threads = {name: [f"{cpu_s:.2f}"] for name, cpu_s in profile["cpu_s"].items()}
-    inside = _table(threads, ["processor (s)"]) + _table(rows, ["share of Python samples"])
+    rows = {
+        one["name"]: [f"{one['cores']:.2f}", *_lines_seen(one["lines"])]
+        for one in profile["threads"]
+    }
+    inside = _table(rows, ["cores", "lines that it was seen in most"])
     return f"<details open><summary>Where the server's time goes</summary>{inside}</details>"
+
+
+def _lines_seen(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [", ".join(f"{one['where']} {one['share']:.0%}" for one in lines) or "—"]
 
 
 def _machine(result: dict[str, Any]) -> dict[str, list[str]]:

@@ -117,22 +117,23 @@ def test_the_page_in_the_repository_is_that_of_the_results(tmp_path: Path) -> No
     assert (tmp_path / "BENCHMARKS.md").read_text("utf-8") == page.PAGE.read_text("utf-8")
 
 
-def test_a_profile_is_counted_by_thread_and_by_line() -> None:
+def test_a_profile_is_counted_by_thread_and_in_each_by_line() -> None:
     raw = "\n".join([
         "thread (1): speech-lane;run (engine/lane.py:5);step (/home/x/lib/engine/vad.py:9) 30",
         "thread (2): MainThread;main (server/app.py:1);recv (server/socket.py:2) 10",
     ])  # fmt: skip
-    parsed = profiler.parse(raw)
-    assert parsed["samples"] == 40
-    assert parsed["own"] == [
-        {"where": "speech-lane: step (…/vad.py:9)", "share": 0.75},
-        {"where": "MainThread: recv (server/socket.py:2)", "share": 0.25},
-    ]
-
     before, after = {1: 1.0, 2: 2.0, 7: 0.5}, {1: 1.5, 2: 4.0, 7: 3.5, 8: 1.0}
     cpu_s = profiler.by_name(before, after, raw)
     assert cpu_s == {profiler.NATIVE: 4.0, "MainThread": 2.0, "speech-lane": 0.5}
-    assert list(cpu_s) == [profiler.NATIVE, "MainThread", "speech-lane"]
+    outcome = profiler.outcome(raw, cpu_s, 4.0)
+    assert outcome["samples"] == 40
+    assert outcome["threads"] == [
+        {"name": profiler.NATIVE, "cores": 1.0, "lines": []},
+        {"name": profiler.EVENT_LOOP, "cores": 0.5,
+         "lines": [{"where": "recv (server/socket.py:2)", "share": 1.0}]},
+        {"name": "speech-lane", "cores": 0.125,
+         "lines": [{"where": "step (…/vad.py:9)", "share": 1.0}]},
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
