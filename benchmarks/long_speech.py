@@ -23,7 +23,7 @@ import numpy as np
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from benchmarks.context import Clip, load_clips
-from benchmarks.machine import describe
+from benchmarks.load import results
 from engine.config import EngineSettings
 from engine.engine import Engine
 from engine.types import SAMPLE_RATE, AudioConsumed, Event, Failure, Pcm, SessionOptions, Transcript
@@ -39,15 +39,12 @@ def main() -> None:
     pcm, said = join(clips, args.minutes * 60)
     settings = EngineSettings(asr=args.asr, llm="echo")
     heard, took_s = transcribe(settings, pcm)
-    result = describe() | {
-        "asr": args.asr,
-        "speech_s": round(len(pcm) / SAMPLE_RATE, 1),
-        "transcribed_in_s": round(took_s, 1),
-        **compare(said, heard),
-    }
+    known = {"asr": args.asr, "speech_s": round(len(pcm) / SAMPLE_RATE, 1)}
+    result = results.head("long_speech", known)
+    result |= {"transcribed_in_s": round(took_s, 1)} | compare(said, heard)
     print(json.dumps(result, indent=2))
     if args.out:
-        args.out.write_text(json.dumps(result, indent=2) + "\n")
+        results.write(result, args.out)
 
 
 def join(clips: list[Clip], seconds: float) -> tuple[Pcm, str]:

@@ -50,13 +50,15 @@ def curve(
     title: str,
     unit: str,
     *,
+    below: str = "sessions",
     limit: float | None = None,
     logarithmic: bool = False,
     dashed: Sequence[str] = (),
 ) -> str:
-    """Lines against the number of sessions; a dashed ``limit`` is the target."""
+    """Lines against the number of sessions, or of what ``below`` says; a dotted ``limit`` is the
+    target."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(title, unit, "sessions")
+        figure, axes = _figure(title, unit, below)
         for colour, (name, x, y) in zip(COLOURS * 2, lines, strict=False):
             style = "--" if name in dashed else "-"
             axes.plot(x, y, style, marker="o", markersize=4, color=colour, label=name)
