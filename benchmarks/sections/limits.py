@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from benchmarks.page_parts import NOT_MEASURED, Result, dig, markdown_table, measured_at, ordered
 
@@ -39,17 +40,29 @@ def section(limits: Result | None, load: Result | None) -> str:
 
 
 def _share(machine_s: float, load: Result | None, limits: Result) -> Iterator[str]:
-    costs = [(run["load"]["sessions"], cost) for run in ordered((load or {}).get("runs", []))
-             if (cost := dig(run, "cost", "cpu_per_speech_s"))]  # fmt: skip
-    if not costs:
+    runs = [run for run in ordered((load or {}).get("runs", []))
+            if dig(run, "cost", "cpu_per_speech_s")]  # fmt: skip
+    if not runs:
         return
-    cores = limits["machine"]["cores"]
-    least_s = machine_s * cores
-    rows = [[str(sessions), f"{cost:.3f}", f"{100 * least_s / cost:.1f} %"]
-            for sessions, cost in costs]  # fmt: skip
+    least_s = machine_s * limits["machine"]["cores"]
     yield (
         f"At the highest of these peaks that is {least_s * 1e3:.1f} ms of one core. What the "
-        "server really spends on a second of speech, partial transcripts included, and the share "
-        "that is strictly needed:"
+        "server really spends on a second of speech, partial transcripts included, the share "
+        "that is strictly needed, and the memory that each session adds to that of the first run:"
     )
-    yield markdown_table(["sessions", "core seconds per second of speech", "needed share"], rows)
+    head = ["sessions", "core seconds per second of speech", "needed share", "memory (MB)",
+            "MB for each session more"]  # fmt: skip
+    yield markdown_table(head, [_cost_row(run, runs[0], least_s) for run in runs])
+
+
+def _cost_row(run: dict[str, Any], first: dict[str, Any], least_s: float) -> list[str]:
+    cpu_s, memory_mb = run["cost"]["cpu_per_speech_s"], run["cost"]["memory_mb_max"]
+    more = run["load"]["sessions"] - first["load"]["sessions"]
+    each_mb = (memory_mb - first["cost"]["memory_mb_max"]) / more if more else None
+    return [
+        str(run["load"]["sessions"]),
+        f"{cpu_s:.3f}",
+        f"{100 * least_s / cpu_s:.1f} %",
+        f"{memory_mb:,.0f}",
+        "—" if each_mb is None else f"{each_mb:.1f}",
+    ]
