@@ -54,6 +54,7 @@ def build(folder: Path, page: Path) -> None:
         stages=stages.section(read("latency"), peak),
         whisper=whisper.section(read("whisper"), pictures),
         savings=words.savings({name: read(f"context-{name}") for name in ("torch", "ctranslate2")}),
+        oracle=words.oracle(read("oracle")),
         stability=words.stability(read("stability")),
         long_speech=words.long_speech(read("long_speech")),
         media=media.section(read("media")),

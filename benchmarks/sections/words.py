@@ -45,6 +45,19 @@ def long_speech(result: Result | None) -> str:
     return f"{said}\n\n{measured_at(result)}"
 
 
+def oracle(result: Result | None) -> str:
+    """Tokens held against CTranslate2's, in float32 with 30 s of context."""
+    if result is None:
+        return NOT_MEASURED
+    counts, near = result["counts"], result["settings"]["near_tie_nats"]
+    said = (
+        f"Of {counts['clips']} clips ({counts['tokens']:,} tokens) {counts['identical']} are token "
+        f"for token those of CTranslate2; {counts['near_ties']} differ first where the two best "
+        f"tokens are less than {near:g} nats apart, and {counts['other_differences']} elsewhere."
+    )
+    return f"{said}\n\n{measured_at(result)}"
+
+
 def stability(result: Result | None) -> str:
     if result is None:
         return NOT_MEASURED
