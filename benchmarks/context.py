@@ -109,7 +109,7 @@ def main() -> None:
             spent: round((cpu_s() - before) / len(args.shifts_ms), 2),
         }
         print(name, report["rows"][name])
-    results.write(report, out)
+        results.write(report, out)
     print(f"written to {out}")
 
 

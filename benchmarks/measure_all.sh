@@ -18,7 +18,7 @@ ours=${OURS:-$curve,64}       # with this server alone
 talk=${TALK:-1,4,8,16}
 few=${FEW:-1,4}
 other=${OTHER:-1,4,16} # with the other way to run Whisper
-budget_s=${BUDGET_S:-2400}
+if [ $# -gt 0 ]; then budget_s=${BUDGET_S:-7200}; else budget_s=${BUDGET_S:-2400}; fi
 # few speakers are measured for longer, until there are enough turns for a median
 timing="--ramp 3 --warmup 3 --duration ${DURATION_S:-20} --drain 12 --turns ${TURNS:-8}"
 parts=${*:-"limits continuous profile compare-stream simulation conversation compare latency continuous-ctranslate2 webm mixed churn"}
@@ -78,7 +78,7 @@ measure() {
 	load continuous 600 --sessions "$ours" --find-capacity -- --llm echo
 	load profile 70 --sessions "${PROFILE_SESSIONS:-$(carried)}" --py-spy -- --llm echo
 	# shellcheck disable=SC2086
-	run compare-stream 480 "$antiphon" bench compare $timing --peers whisperlive-batch \
+	run compare-stream 540 "$antiphon" bench compare $timing --peers whisperlive-batch \
 		--sessions "$curve" --output "$out/compare-stream.json"
 	run simulation 60 "$python" -m benchmarks.simulate "$out/load-continuous.json" \
 		"$out/simulation.json"
@@ -94,8 +94,8 @@ measure() {
 	load churn 60 --sessions 8 --profile churn -- --llm echo
 
 	run whisper 600 "$python" -m benchmarks.whisper --out "$out/whisper.json"
-	run context 900 "$python" -m benchmarks.context --asr torch --out "$out/context-torch.json"
-	run context 600 "$python" -m benchmarks.context --asr ctranslate2 \
+	run context 1500 "$python" -m benchmarks.context --asr torch --out "$out/context-torch.json"
+	run context 900 "$python" -m benchmarks.context --asr ctranslate2 \
 		--out "$out/context-ctranslate2.json"
 	run stability 900 "$python" -m benchmarks.stability --clips 24 --out "$out/stability.json"
 	run long-speech 900 "$python" -m benchmarks.long_speech --out "$out/long_speech.json"

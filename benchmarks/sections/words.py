@@ -25,10 +25,22 @@ def savings(found: Mapping[str, Result | None]) -> str:
         for name, one in result["rows"].items():
             what, cpu_s = ("all", one["cpu_s"]) if "cpu_s" in one else (
                 "encoder", one["encode_cpu_s"])  # fmt: skip
-            rows.append([backend, _ROWS[name], f"{one['wer_percent']:.2f}",
+            rows.append([backend, _ROWS[name], f"{one['wer_percent']:.2f}", _above(one),
                          f"{cpu_s / result['settings']['speech_s']:.3f} ({what})"])  # fmt: skip
-    head = ["Whisper in", "", "WER", "processor seconds for a second of speech"]
+    head = [
+        "Whisper in",
+        "",
+        "WER",
+        "points above the first (standard error)",
+        "processor seconds for a second of speech",
+    ]
     return "\n\n".join([markdown_table(head, rows), *map(measured_at, known.values())])
+
+
+def _above(one: dict[str, Any]) -> str:
+    if "above_first_percent" not in one:
+        return "—"
+    return f"{one['above_first_percent']:+.2f} ({one['standard_error_percent']:.2f})"
 
 
 def long_speech(result: Result | None) -> str:
