@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--asr", default="torch", choices=["torch", "ctranslate2"])
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--out", type=Path, help="JSON file of results")
+    parser.add_argument("--out", type=Path, default=results.RESULTS / "long_speech.json")
     args = parser.parse_args()
     clips = load_clips(Path(os.environ["ANTIPHON_SPEECH"]))
     pcm, said = join(clips, args.minutes * 60)
@@ -43,8 +43,7 @@ def main() -> None:
     result = results.head("long_speech", known)
     result |= {"transcribed_in_s": round(took_s, 1)} | compare(said, heard)
     print(json.dumps(result, indent=2))
-    if args.out:
-        results.write(result, args.out)
+    results.write(result, args.out)
 
 
 def join(clips: list[Clip], seconds: float) -> tuple[Pcm, str]:

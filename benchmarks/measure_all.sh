@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures what docs/BENCHMARKS.md shows, and rewrites the page: about 35 minutes (40 at most), on a
+# Measures what docs/BENCHMARKS.md shows, and rewrites the page: about 45 minutes (55 at most), on a
 # machine that does nothing else. Each part writes its own JSON as soon as it has something, is cut
 # off when its time is over, and does not stop the others.
 #
@@ -7,7 +7,7 @@
 #   benchmarks/measure_all.sh limits compare   only these parts
 #
 # Only by name, since they change with the models and not with the server, take minutes each, and
-# need ANTIPHON_SPEECH: whisper, context, stability, long-speech; and media.
+# need ANTIPHON_SPEECH: whisper, context, stability, long-speech, oracle; and media.
 set -u
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
@@ -18,10 +18,10 @@ ours=${OURS:-$curve,64}       # with this server alone
 talk=${TALK:-1,4,8,16}
 few=${FEW:-1,4}
 other=${OTHER:-1,4,16} # with the other way to run Whisper
-if [ $# -gt 0 ]; then budget_s=${BUDGET_S:-7200}; else budget_s=${BUDGET_S:-2400}; fi
+if [ $# -gt 0 ]; then budget_s=${BUDGET_S:-7200}; else budget_s=${BUDGET_S:-3300}; fi
 # few speakers are measured for longer, until there are enough turns for a median
 timing="--ramp 3 --warmup 3 --duration ${DURATION_S:-20} --drain 12 --turns ${TURNS:-8}"
-parts=${*:-"limits continuous profile compare-stream simulation conversation compare latency continuous-ctranslate2 webm mixed churn"}
+parts=${*:-"limits continuous profile compare-stream simulation final-time conversation compare latency continuous-ctranslate2 webm mixed churn"}
 failed=""
 mkdir -p "$out" .benchmarks
 
@@ -82,6 +82,7 @@ measure() {
 		--sessions "$curve" --output "$out/compare-stream.json"
 	run simulation 60 "$python" -m benchmarks.simulate "$out/load-continuous.json" \
 		"$out/simulation.json"
+	run final-time 240 "$python" -m benchmarks.final_time "$out/final_time.json"
 	load conversation 300 --profile conversation --sessions "$talk" --turns 6
 	# shellcheck disable=SC2086
 	run compare 660 "$antiphon" bench compare $timing --sessions "$few" \
@@ -99,6 +100,7 @@ measure() {
 		--out "$out/context-ctranslate2.json"
 	run stability 900 "$python" -m benchmarks.stability --clips 24 --out "$out/stability.json"
 	run long-speech 900 "$python" -m benchmarks.long_speech --out "$out/long_speech.json"
+	run oracle 900 "$python" -m benchmarks.oracle "$out/oracle.json"
 	run media 300 "$python" -m benchmarks.media --output "$out/media.json"
 
 	"$python" -m benchmarks.page --results "$out" --page "${PAGE:-docs/BENCHMARKS.md}" ||

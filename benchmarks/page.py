@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from benchmarks import page_final_time, page_gpu
 from benchmarks.load import results
 from benchmarks.page_parts import NOT_MEASURED, Pictures, Result, measured_at
 from benchmarks.sections import (
@@ -51,6 +52,8 @@ def build(folder: Path, page: Path) -> None:
         others=capacity.others([one for one in map(read, _OTHERS) if one]),
         peers=peers.section(beside, pictures),
         cannot=peers.cannot(beside),
+        final_time=page_final_time.section(read("final_time")) or NOT_MEASURED,
+        gpu=page_gpu.section(folder, pictures),
         stages=stages.section(read("latency"), peak),
         whisper=whisper.section(read("whisper"), pictures),
         savings=words.savings({name: read(f"context-{name}") for name in ("torch", "ctranslate2")}),

@@ -13,18 +13,17 @@ import argparse
 import heapq
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.arrivals import Arrivals
 from benchmarks.load import results
 from benchmarks.load.run import clips_for
 from engine.asr.backend import AsrJob
 from engine.asr.scheduler import AsrScheduler
 from engine.config import EngineSettings
-from engine.types import SAMPLE_RATE
 
 SPEAKERS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 128, 256)
 _DURATION_S = 120.0
@@ -33,39 +32,6 @@ _HOPELESS_S = 60.0
 _BATCH = 1
 """A CPU encodes row by row: a batch would only make others wait."""
 _STAGES = ("asr_encode", "asr_decode")
-
-
-@dataclass(frozen=True, slots=True)
-class Arrivals:
-    """What speakers who never pause ask for, each from a random phase on."""
-
-    speakers: int
-    utterances_s: Sequence[float]
-    partial_every_s: float
-    seed: int = 1
-
-    def jobs(self, until_s: float) -> list[AsrJob]:
-        """In order of time."""
-        rng = np.random.default_rng(self.seed)
-        jobs: list[AsrJob] = []
-        for key in range(self.speakers):
-            began_s, turn = -float(rng.uniform(0, max(self.utterances_s))), 0
-            while began_s < until_s:
-                length_s = float(rng.choice(self.utterances_s))
-                jobs += self._utterance(key, turn, began_s, length_s)
-                began_s, turn = began_s + length_s, turn + 1
-        return sorted((job for job in jobs if 0 <= job.queued_at < until_s),
-                      key=lambda job: job.queued_at)  # fmt: skip
-
-    def _utterance(self, key: int, turn: int, began_s: float, length_s: float) -> list[AsrJob]:
-        heard = np.append(np.arange(1, int(length_s / self.partial_every_s) + 1)
-                          * self.partial_every_s, length_s)  # fmt: skip
-        jobs = []
-        for seconds in heard.tolist():
-            pcm = np.broadcast_to(np.float32(0), int(seconds * SAMPLE_RATE))
-            final = seconds == length_s
-            jobs.append(AsrJob(key, turn, 0, pcm, is_final=final, queued_at=began_s + seconds))
-        return jobs
 
 
 def serve(jobs: Sequence[AsrJob], price_s: float, batch: int) -> dict[str, float]:

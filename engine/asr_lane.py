@@ -66,6 +66,7 @@ class AsrLane:
         self._inbox: Inbox[AsrCommand] = Inbox(capacity=1 << 20)
         self._thread = threading.Thread(target=self._run, name="asr-lane", daemon=True)
         self._submitted: dict[int, AsrJob] = {}  # by identity, until they come back
+        self._oldest_final_at: float | None = None  # as of the last turn, for other threads
         self.problem: str | None = None
 
     def start(self) -> None:
@@ -87,8 +88,8 @@ class AsrLane:
 
     @property
     def lag_s(self) -> float:
-        """Age of the oldest final that still waits, as of now."""
-        oldest = self._scheduler.oldest_final_at
+        """Age of the oldest final that still waits, as of now. Any thread may ask."""
+        oldest = self._oldest_final_at
         return 0.0 if oldest is None else max(0.0, self._clock() - oldest)
 
     def close(self) -> None:
@@ -112,6 +113,7 @@ class AsrLane:
         for command in commands:
             self._apply(command)
         batch = self._scheduler.next_batch(self._backend.capacity)
+        self._oldest_final_at = self._scheduler.oldest_final_at
         if batch:
             self._measure(batch)
             self._submitted |= {id(job): job for job in batch}

@@ -251,9 +251,10 @@ class Slot:
             pcm=pcm,
             is_final=final,
             until_sample=until,
-            language=self._language,
+            language=self._language or window.turn.language,
             task=self.options.task,
             prompt=self.options.prompt,
+            hotwords=self.options.hotwords,
             context=window.turn.text,
             prefix=window.agreement.settled,
             align=self.options.words or check,
@@ -362,7 +363,7 @@ class Slot:
             turn.words += self._words(window, hypothesis)
             turn.started_at = turn.started_at or hypothesis.started_at
             if hypothesis.text.strip():
-                self._language = self._language or hypothesis.language
+                self._language = self._language or turn.hear_language(hypothesis)
             if rest := window.left_out(hypothesis, self._decode):
                 self._undecoded_samples += rest.samples
                 self._closed.appendleft(rest)
@@ -371,7 +372,7 @@ class Slot:
             work.events.append(Failure(self.key, turn.turn_id, AsrFailed.code, turn.failure))
         elif window.is_last:
             queued_at = window.asked.queued_at if window.asked else None
-            work.events.append(turn.final(self._language, queued_at, now))
+            work.events.append(turn.final(self._language or turn.language, queued_at, now))
 
     def _words(self, window: Window, hypothesis: Hypothesis) -> list[Word]:
         """Words with times on the session's clock, if the model was asked for them."""

@@ -21,6 +21,10 @@ CUT_SEARCH_S = 8.0
 LONG_WINDOW_S = 12.0
 MOST_LEFT_OUT_S = 2.5
 
+# Less speech does not tell a session's language: `base` heard another one in the first second of
+# 22 out of 74 clips of ten languages, and in the first two seconds of 5 out of 59.
+LANGUAGE_KEPT_FROM_S = 2.5
+
 
 @dataclass(slots=True)
 class Turn:
@@ -31,9 +35,15 @@ class Turn:
     text: str = ""  # of the windows decoded so far, with Whisper's leading space
     words: list[Word] = field(default_factory=list)
     windows: int = 0
+    language: str | None = None  # of its first words
     speech_end: float | None = None  # when the client, or VAD, said that it was over
     started_at: float | None = None
     failure: str | None = None
+
+    def hear_language(self, hypothesis: Hypothesis) -> str | None:
+        """Take the language of its first words; returns it where they suffice for the session."""
+        self.language = self.language or hypothesis.language
+        return self.language if hypothesis.job.seconds >= LANGUAGE_KEPT_FROM_S else None
 
     def transcript(self, text: str, stable: str, language: str | None) -> Transcript:
         """A partial: ``stable`` is the beginning of ``text`` (both raw) that will not change."""

@@ -32,19 +32,22 @@ class SlotAttention(Protocol):
     ) -> Tensor: ...
 
 
-def row_tiles(row_slot: Sequence[int]) -> Tensor:
-    """Cut packed rows into runs of one slot and at most ``TILE_ROWS`` rows.
-
-    Returns ``[tiles, 2]`` int32 on the CPU: first row, number of rows. Rows that follow one
-    another and share a slot then share its keys and values; without a table each row reads alone.
-    Entries ``(0, 0)`` may be added to fill a table of fixed size.
-    """
-    tiles = [
+def cut_tiles(row_slot: Sequence[int]) -> list[tuple[int, int]]:
+    """Packed rows as runs of one slot and at most ``TILE_ROWS`` rows: first row, how many."""
+    return [
         (begin, min(TILE_ROWS, end - begin))
         for first, end, _ in _runs(row_slot)
         for begin in range(first, end, TILE_ROWS)
     ]
-    return torch.tensor(tiles, dtype=torch.int32).view(-1, 2)
+
+
+def row_tiles(row_slot: Sequence[int]) -> Tensor:
+    """The table of :func:`cut_tiles`, ``[tiles, 2]`` int32 on the CPU.
+
+    Rows that follow one another and share a slot then share its keys and values; without a table
+    each row reads alone. Entries ``(0, 0)`` may be added to fill a table of fixed size.
+    """
+    return torch.tensor(cut_tiles(row_slot), dtype=torch.int32).view(-1, 2)
 
 
 def slot_attention(

@@ -91,7 +91,7 @@ class Settings(EngineSettings):
         32, ge=1, le=10_000, description="unanswered segments of a session before TCP pushes back"
     )
     max_prompt_chars: int = Field(
-        1000, ge=0, le=100_000, description="longest `prompt` (words to expect) of a session"
+        1000, ge=0, le=100_000, description="longest `prompt` of a session, and longest `hotwords`"
     )
     max_system_chars: int = Field(
         4000, ge=0, le=1_000_000, description="longest `system` prompt of a session"

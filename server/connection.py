@@ -197,6 +197,7 @@ class Connection:
             language=request.language,
             task=request.task,
             prompt=request.prompt,
+            hotwords=request.hotwords,
             endpointing=request.endpointing,
             partials="partial" in request.events,
             words="words" in request.events,

@@ -24,6 +24,7 @@ class SessionRequest:
     language: str | None = None
     task: Task = "transcribe"
     prompt: str = ""
+    hotwords: str = ""
     system: str | None = None
     endpointing: Endpointing = "client"
     audio_format: AudioFormat = "auto"

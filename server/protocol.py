@@ -170,6 +170,15 @@ class _Fields:
             self.reject(name, "a list of strings")
         return cast(list[str], value)
 
+    def words(self, name: str, max_chars: int) -> str:
+        """A string, or a list of strings, which is joined with commas."""
+        value = self._body.get(name)
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            self._body[name] = ", ".join(item.strip() for item in value if item.strip())
+        elif not isinstance(value, str | None):
+            self.reject(name, "a string or a list of strings")
+        return self.text(name, max_chars) or ""
+
     def inner(self, name: str) -> _Fields:
         value = self._body.pop(name, None)
         if value is not None and not isinstance(value, dict):
@@ -201,6 +210,7 @@ def _session(body: _Fields, limits: MessageLimits) -> SessionRequest:
         language=_language(body),
         task=cast(Task, body.choice("task", ("transcribe", "translate"))),
         prompt=body.text("prompt", limits.max_prompt_chars) or "",
+        hotwords=body.words("hotwords", limits.max_prompt_chars),
         system=body.text("system", limits.max_system_chars),
         endpointing=cast(Endpointing, body.choice("endpointing", ("client", "server"))),
         audio_format=cast(AudioFormat, audio.choice("format", ("auto", "pcm_s16le", "pcm_f32le"))),

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", help="language spoken, e.g. en (default: detected)")
     parser.add_argument("--session-id", help="name of the session (default: a random one)")
     parser.add_argument("--token", help="bearer token, if the server wants one")
+    parser.add_argument("--hotwords", help='names to expect, e.g. "Kowloon, Helstone"')
     parser.add_argument("--system", help="system prompt for this session")
     parser.add_argument("--max-tokens", type=int, help="longest reply, in tokens")
     parser.add_argument(
@@ -72,6 +73,7 @@ async def _converse(args: argparse.Namespace, pieces: Iterator[bytes], view: Vie
         token=args.token,
         events=_EVENTS,
         language=args.language,
+        hotwords=args.hotwords,
         system=args.system,
         max_tokens=args.max_tokens,
         audio={"format": "pcm_s16le", "sample_rate": SAMPLE_RATE},

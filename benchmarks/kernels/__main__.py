@@ -8,17 +8,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.kernels import log_mel, paged_attention, slot_attention, token_pick, vad_step
+from benchmarks.kernels.operations import DTYPES, OPERATIONS
 from benchmarks.kernels.timing import environment, median_us
-
-OPERATIONS = {
-    "log_mel": log_mel,
-    "paged_attention": paged_attention,
-    "slot_attention": slot_attention,
-    "token_pick": token_pick,
-    "vad_step": vad_step,
-}
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def parse() -> argparse.Namespace:
@@ -45,7 +36,7 @@ def main() -> None:
     print(json.dumps(notes))
     results = []
     for name in arguments.operations:
-        for case in OPERATIONS[name].cases(device, DTYPES[arguments.dtype]):
+        for case in OPERATIONS[name](device, DTYPES[arguments.dtype]):
             times_us = {
                 form: round(median_us(call, arguments.seconds), 1)
                 for form, call in case.forms.items()

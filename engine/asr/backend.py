@@ -17,10 +17,10 @@ class AsrJob:
 
     ``until_sample`` is where its speech ends on the session's clock: two jobs of a window with
     the same end hold the same speech. ``context`` is text already settled before this window,
-    ``prompt`` are words to expect, ``prefix`` are this window's tokens that must not change any
-    more. ``temperature`` and ``full_context`` are raised when a first try failed a guard;
-    ``align`` asks when each token was said, ``attend`` how many are settled, of backends that
-    can tell. ``stands_in``: a partial that may come to stand for the final.
+    ``prompt`` and ``hotwords`` are words to expect, ``prefix`` are this window's tokens that must
+    not change any more. ``temperature`` and ``full_context`` are raised when a first try failed a
+    guard; ``align`` asks when each token was said, ``attend`` how many are settled, of backends
+    that can tell. ``stands_in``: a partial that may come to stand for the final.
     """
 
     key: int
@@ -32,6 +32,7 @@ class AsrJob:
     language: str | None = None
     task: Task = "transcribe"
     prompt: str = ""
+    hotwords: str = ""
     context: str = ""
     prefix: tuple[int, ...] = ()
     temperature: float = 0.0

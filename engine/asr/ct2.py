@@ -160,7 +160,7 @@ class CTranslate2Whisper:
         return languages
 
     def _row(self, job: AsrJob, index: int, language: str | None) -> _Row:
-        previous = self._vocabulary.previous(job.prompt, job.context)
+        previous = self._vocabulary.previous(job.prompt, job.context, job.hotwords)
         prompt = self._vocabulary.prompt(language, previous, job.task)
         start = prompt.index(self._vocabulary.start)
         return _Row(job, index, language, (*prompt, *job.prefix), start)

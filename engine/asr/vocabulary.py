@@ -54,13 +54,19 @@ class Vocabulary:
             raise ModelError("an English-only Whisper cannot translate: choose a multilingual one")
         return []
 
-    def previous(self, prompt: str, context: str) -> list[int]:
-        """Tokens of the words to expect and of the settled text, the newest kept if too long."""
-        words = self.encode(" " + prompt.strip()) if prompt.strip() else []
-        words = words[: MAX_PREVIOUS_TOKENS // 2]
+    def previous(self, prompt: str, context: str, hotwords: str = "") -> list[int]:
+        """Tokens of the words to expect, then of the settled text: ``MAX_PREVIOUS_TOKENS`` at most.
+
+        Hotwords come first, as in faster-whisper (``get_prompt``), but also where a prefix is
+        forced: here that is text which was settled a moment ago, and the names to expect may be
+        still to come. Settled text leaves the words half of the room, and keeps its newest.
+        """
+        texts = (" " + words.strip() for words in (hotwords, prompt) if words.strip())
+        words = [token for text in texts for token in self.encode(text)]
         settled = self.encode(context) if context else []
+        words = words[: MAX_PREVIOUS_TOKENS - min(len(settled), MAX_PREVIOUS_TOKENS // 2)]
         room = MAX_PREVIOUS_TOKENS - len(words)
-        return words + settled[-room:]
+        return words + settled[max(0, len(settled) - room) :]
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from engine.errors import ModelError
 from engine.types import Pcm
-from kernels.silero import FRAME_SAMPLES, SileroState, SileroWeights, pack_weights, silero_step
+from engine.vad.steps import DirectSteps, QueuedSteps, Steps
+from kernels.queues import CudaQueue, Queue
+from kernels.silero import FRAME_SAMPLES, SileroWeights, pack_weights
 
 # prefixes of the TorchScript model's tensors, and the names that kernels.silero knows
 _PREFIXES = {
@@ -72,16 +74,31 @@ def load_weights(path: Path, device: str) -> SileroWeights:
 class SileroVad:
     """A ``VadModel`` of ``slots`` streams. Belongs to one thread.
 
-    device: a torch device name, such as ``cpu`` or ``cuda``. Raises ``ModelError`` where the
-    weights cannot be found or read.
+    device: a torch device name, such as ``cpu`` or ``cuda``. On CUDA a step is replayed from a
+    graph unless ``graphs`` is false; ``queue`` puts another queue in place of a CUDA stream, on a
+    CPU as well. Raises ``ModelError`` where the weights cannot be found or read.
     """
 
     name = "silero-v6"
 
-    def __init__(self, slots: int, device: str = "cpu", weights: Path | None = None) -> None:
-        self._device = torch.device(device)
-        self._weights = load_weights(weights or find_weights(), device)
-        self._state = SileroState.zeros(slots, device)
+    def __init__(
+        self,
+        slots: int,
+        device: str = "cpu",
+        weights: Path | None = None,
+        *,
+        graphs: bool = True,
+        queue: Queue | None = None,
+    ) -> None:
+        found, place = load_weights(weights or find_weights(), device), torch.device(device)
+        if queue is None and place.type == "cuda":
+            queue = CudaQueue(place, urgent=True)
+        self._slots = slots
+        self._steps: Steps
+        if queue is None:
+            self._steps = DirectSteps(found, slots, place)
+        else:
+            self._steps = QueuedSteps(found, slots, place, queue, graphs=graphs)
 
     @torch.inference_mode()
     def step(self, frames: Pcm, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -92,30 +109,20 @@ class SileroVad:
         assert frames.shape == (len(slots), FRAME_SAMPLES), frames.shape
         if not len(slots):
             return np.zeros(0, np.float32)
-        # torch cannot share memory that NumPy holds read-only, so such frames are copied
-        writeable = np.require(frames, np.float32, ["C", "W"])
-        audio = torch.from_numpy(writeable).to(self._device)
-        index = torch.from_numpy(np.ascontiguousarray(slots, np.int64)).to(self._device)
-        before = SileroState(*(part.index_select(0, index) for part in self._state))
-        probability, after = silero_step(self._weights, audio, before)
-        for whole, part in zip(self._state, after, strict=True):
-            whole.index_copy_(0, index, part)
-        result: npt.NDArray[np.float32] = probability.cpu().numpy()
-        return result
+        return self._steps.step(frames, slots)
 
     def reset(self, slot: int) -> None:
         """Forget a slot's past (a new tenant, or a new recording)."""
-        for part in self._state:
-            part[slot].zero_()
+        self._steps.forget(slot)
 
     def warmup(self) -> None:
-        """Run the smallest and the largest step, then forget them."""
-        capacity = self._state.h.shape[0]
-        for n in {1, capacity}:
+        """Make every graph there is, run the smallest and the largest step, and forget them."""
+        with torch.inference_mode():
+            self._steps.prepare()
+        for n in {1, self._slots}:
             self.step(np.zeros((n, FRAME_SAMPLES), np.float32), np.arange(n, dtype=np.int64))
-        for part in self._state:
-            part.zero_()
+        self._steps.forget(slice(None))
 
     def close(self) -> None:
         """Let go of the state of all slots; the model cannot be used afterwards."""
-        self._state = SileroState.zeros(0, self._device)
+        self._steps.close()

@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.whisper.cache import SlotCaches
-from engine.whisper.packed import PackedRows
-from kernels.dispatch import operations_for
-from kernels.slot_attention import row_tiles
+from engine.whisper.packed import PackedRows, RowTable
+from kernels.slot_attention import SlotAttention
 
 CrossWeights = dict[tuple[int, int], Tensor]
 """By (layer, slot): softmax weights ``[heads, tokens of the slot's span, heard]``."""
@@ -87,24 +86,24 @@ def _causal(cached: int, fed: int, device: torch.device) -> Tensor | None:
 
 
 class KernelAttention:
-    """The GPU's form: one launch an attention for all rows, through ``kernels.dispatch``."""
+    """The GPU's form: one launch of ``attend``, a form of ``kernels``, for all rows.
 
-    def __init__(self, caches: SlotCaches, rows: PackedRows) -> None:
+    No number is read on the host, so that a pass can be captured in a CUDA graph.
+    """
+
+    def __init__(self, caches: SlotCaches, rows: RowTable, attend: SlotAttention) -> None:
         self._caches = caches
         self._rows = rows
-        self._attend = operations_for(caches.cross_k.device, caches.cross_k.dtype).slot_attention
-        self._slots = rows.slots.int()
-        self._said = (rows.positions + 1).int()
-        self._heard = caches.heard[rows.slots].int()
-        slots = [span.slot for span in rows.spans for _ in span.tokens]
-        self._tiles = row_tiles(slots).to(rows.slots.device, non_blocking=True)
+        self._attend = attend
+        self._at = (rows.slots.long(), rows.positions.long())
+        self._heard = caches.heard.index_select(0, rows.slots)
 
     def over_said(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         caches, rows = self._caches, self._rows
-        caches.append(layer, (rows.slots, rows.positions), k, v)
+        caches.append(layer, self._at, k, v)
         keys, values = caches.self_k[layer], caches.self_v[layer]
-        return self._attend(q, keys, values, self._slots, self._said, self._tiles)
+        return self._attend(q, keys, values, rows.slots, rows.lengths, rows.tiles)
 
     def over_heard(self, layer: int, q: Tensor) -> Tensor:
         keys, values = self._caches.cross_k[layer], self._caches.cross_v[layer]
-        return self._attend(q, keys, values, self._slots, self._heard, self._tiles)
+        return self._attend(q, keys, values, self._rows.slots, self._heard, self._rows.tiles)

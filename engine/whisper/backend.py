@@ -21,9 +21,11 @@ from engine.whisper.encoder import Encoding
 from engine.whisper.features import Heard, features, hear
 from engine.whisper.linear import ComputeType
 from engine.whisper.model import WhisperModel
+from engine.whisper.queued import QueuedEncoding
 from engine.whisper.recent import Recent
 from engine.whisper.row import RowRequest, RowResult
 from engine.whisper.spec import FRAMES_PER_S
+from kernels.queues import Queues
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,11 @@ _Window = tuple[int, int, int]  # key, turn, window
 
 _DRAFTS = 4096
 _PARTIAL_CONTEXT_S = 12
+_ENCODE_BATCH = 16
+"""Segments that a GPU encodes in one call at most: who comes next waits for all of it."""
+_ENCODES_AHEAD = 2
+"""Encoder passes in a GPU's queue at most: the next is there when one ends, and what waits longer
+waits where a newer partial still replaces it."""
 _PASSES_BETWEEN = 2
 """Decoder passes that finals at work get before a CPU encodes the next one: with a good draft a
 final is done by then; more would cost those that wait more than it gives those at work."""
@@ -42,13 +49,16 @@ class _Running:
     started_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Listening:
-    """Jobs of one context length on their way through the encoder."""
+    """Jobs of one context length on their way through the encoder; None where one is cancelled."""
 
-    jobs: list[AsrJob]
-    encoding: Encoding
+    jobs: list[AsrJob | None]
+    encoding: Encoding | QueuedEncoding
     started_at: float
+
+    def left(self) -> list[AsrJob]:
+        return [job for job in self.jobs if job is not None]
 
 
 class TorchWhisper:
@@ -60,7 +70,9 @@ class TorchWhisper:
     its next one, and its features are extended, not computed again.
 
     On a CPU a partial is encoded one layer a step, so that a final never waits for a whole one,
-    and not at all while a final is decoded.
+    and not at all while a final is decoded. On a GPU the encoder has a queue of its own: rows join
+    when it is done with them, and passes of the decoder go on meanwhile. ``graphs=False`` runs
+    those passes without CUDA graphs; ``queues`` is for tests.
     """
 
     def __init__(
@@ -70,16 +82,21 @@ class TorchWhisper:
         compute_type: ComputeType = "auto",
         threads: int = 0,
         slots: int = 16,
+        *,
+        graphs: bool = True,
+        queues: Queues | None = None,
     ) -> None:
         self.name = f"torch/{folder.name}"
         if threads:
             torch.set_num_threads(threads)
-        self._model = WhisperModel(folder, device, compute_type, slots)
+        self._model = WhisperModel(
+            folder, device, compute_type, slots, graphs=graphs, queues=queues
+        )
         self._rows = self._model.continuous()
+        self._queues = self._model.queues
         # A CPU gains nothing from encoding two segments at once, and the first would wait.
-        self._encode_batch = 1 if self._model.device.type == "cpu" else slots
-        self._in_layers = self._model.device.type == "cpu"
-        self._listening: _Listening | None = None
+        self._encode_batch = 1 if self._queues is None else min(slots, _ENCODE_BATCH)
+        self._listening: list[_Listening] = []
         self._passes = 0  # since the last segment was encoded
         self._waiting: list[AsrJob] = []
         self._running: dict[int, _Running] = {}
@@ -89,14 +106,13 @@ class TorchWhisper:
     @property
     def active(self) -> int:
         """Jobs that were submitted and have not come back."""
-        listening = len(self._listening.jobs) if self._listening else 0
-        return len(self._waiting) + listening + len(self._running)
+        return len(self._waiting) + self._in_encoder + len(self._running)
 
     def capacity(self, job: AsrJob) -> int:
         """What the next step can encode: others had better wait where they can be replaced."""
         if not job.is_final and not self._room_for_partials:
             return 0
-        return max(0, min(self._encode_batch, self._rows.free) - len(self._waiting))
+        return max(0, min(self._encode_batch, self._free) - len(self._waiting))
 
     def submit(self, jobs: Sequence[AsrJob]) -> None:
         self._waiting.extend(jobs)
@@ -109,8 +125,11 @@ class TorchWhisper:
             return window[0] == key and turn_id in (None, window[1])
 
         self._waiting = [job for job in self._waiting if not gone(_window(job))]
-        if self._listening and all(gone(_window(job)) for job in self._listening.jobs):
-            self._listening = None
+        for listening in self._listening:
+            listening.jobs = [
+                None if job is None or gone(_window(job)) else job for job in listening.jobs
+            ]
+        self._listening = [listening for listening in self._listening if listening.left()]
         for slot, running in list(self._running.items()):
             if gone(_window(running.job)):
                 del self._running[slot]
@@ -120,21 +139,34 @@ class TorchWhisper:
 
     @torch.inference_mode()
     def step(self) -> list[Hypothesis]:
-        """Encode what may begin, then one decoder pass; the jobs that finished in it."""
+        """Encode what may begin, then one decoder pass; the jobs that finished in it.
+
+        On a GPU the host waits for the device once at most: for the pass, or for the encoder
+        where there is no pass.
+        """
         failed = self._admit()
+        at_rest = not len(self._rows)
         try:
             with STAGE_SECONDS.labels("asr_decode").time():
-                finished = self._rows.step()
+                self._rows.launch()
+                if self._queues is not None:  # while the device is busy with the pass
+                    failed += self._begin()
+                finished = self._rows.collect()
                 self._passes += 1
         except (RuntimeError, ValueError) as error:
             return failed + self._abandon(error)
+        if at_rest and self._queues is not None:
+            failed += self._rest()
         return failed + [self._finish(slot, result) for slot, result in finished]
 
     def decode(self, tokens: Sequence[int]) -> str:
         return self._model.tokens.decode(tokens)
 
     def warmup(self) -> None:
-        """One second of silence through everything, so that the first speaker does not wait."""
+        """Graphs, where there are any, and one second of silence through everything, so that the
+        first speaker does not wait."""
+        with torch.inference_mode():
+            self._rows.prepare()
         silence = np.zeros(SAMPLE_RATE, dtype=np.float32)
         self.submit([AsrJob(-1, 0, 0, silence, is_final=True)])
         while self.active:
@@ -144,7 +176,7 @@ class TorchWhisper:
     def close(self) -> None:
         """Forget every job; the weights go with the object."""
         self._waiting.clear()
-        self._listening = None
+        self._listening.clear()
         for slot in list(self._running):
             self._rows.leave(slot)
         self._running.clear()
@@ -154,54 +186,95 @@ class TorchWhisper:
         return any(running.job.is_final for running in self._running.values())
 
     @property
+    def _in_encoder(self) -> int:
+        return sum(len(listening.left()) for listening in self._listening)
+
+    @property
+    def _free(self) -> int:
+        """Slots that nobody has and nobody in a GPU's encoder is going to need."""
+        return self._rows.free - (0 if self._queues is None else self._in_encoder)
+
+    @property
     def _room_for_finals(self) -> bool:
-        rested = self._passes >= _PASSES_BETWEEN or not self._in_layers
-        return rested or not self._final_at_work
+        if self._queues is not None:
+            return len(self._listening) < _ENCODES_AHEAD
+        return self._passes >= _PASSES_BETWEEN or not self._final_at_work
 
     @property
     def _room_for_partials(self) -> bool:
-        return self._listening is None and not self._final_at_work
+        """Finals go first: on a CPU to their end, on a GPU through the encoder."""
+        return not self._listening and (self._queues is not None or not self._final_at_work)
 
     # ---- begin --------------------------------------------------------------------------
 
     def _admit(self) -> list[Hypothesis]:
-        """Encode what may be encoded now; returns the jobs that failed."""
+        """What goes before a pass; returns the jobs that failed.
+
+        On a CPU to encode what may be encoded now; on a GPU to take what has been encoded.
+        """
+        if self._queues is not None:
+            return [failure for each in list(self._listening) for failure in self._go_on(each)]
         batch, listening = self._next_batch(), self._listening
         if batch:
             with STAGE_SECONDS.labels("asr_encode").time():
                 return self._listen(batch)
         if listening and self._rows.free and not self._final_at_work:
             with STAGE_SECONDS.labels("asr_encode").time():
-                return self._go_on(listening)
+                return self._go_on(listening[0])
+        return []
+
+    def _begin(self) -> list[Hypothesis]:
+        """Put what may be encoded now into the encoder's queue; returns the jobs that failed."""
+        batch = self._next_batch()
+        return self._listen(batch) if batch else []
+
+    def _rest(self) -> list[Hypothesis]:
+        """No row is at work: sleep until the encoder is done with one."""
+        for listening in self._listening[:1]:
+            try:
+                if isinstance(listening.encoding, QueuedEncoding):
+                    listening.encoding.wait()
+            except RuntimeError as error:
+                return self._give_up(listening, error)
         return []
 
     def _listen(self, batch: list[AsrJob]) -> list[Hypothesis]:
-        """Begin to encode; finals to the end at once."""
+        """Begin to encode; on a CPU finals to the end at once."""
         self._passes = 0
         try:
-            listening = _Listening(batch, self._encode(batch), time.monotonic())
-            if self._in_layers and not batch[0].is_final:
-                self._listening = listening
+            listening = _Listening([*batch], self._encode(batch), time.monotonic())
+            if self._queues is not None or not batch[0].is_final:
+                self._listening.append(listening)
                 return []
             return self._join_all(listening)
         except (RuntimeError, ValueError) as error:
             return [self._failure(job, error) for job in batch]
 
     def _go_on(self, listening: _Listening) -> list[Hypothesis]:
-        """One layer more of what is being encoded."""
+        """One layer more of what is being encoded; on a GPU only to see whether it is done."""
         try:
             if listening.encoding.advance():
                 return []
-            self._listening = None
+            self._listening.remove(listening)
+            if self._queues is not None:
+                spent_s = time.monotonic() - listening.started_at
+                STAGE_SECONDS.labels("asr_encode").observe(spent_s)
             return self._join_all(listening)
         except (RuntimeError, ValueError) as error:
-            self._listening = None
-            return [self._failure(job, error) for job in listening.jobs]
+            return self._give_up(listening, error)
+
+    def _give_up(self, listening: _Listening, error: Exception) -> list[Hypothesis]:
+        self._listening = [each for each in self._listening if each is not listening]
+        return [self._failure(job, error) for job in listening.left()]
 
     def _join_all(self, listening: _Listening) -> list[Hypothesis]:
         """Give each job its slot; returns those that cannot be decoded."""
         joined = zip(listening.jobs, listening.encoding.finish(), strict=True)
-        failed = [self._join(job, states, listening.started_at) for job, states in joined]
+        failed = [
+            self._join(job, states, listening.started_at)
+            for job, states in joined
+            if job is not None
+        ]
         return [hypothesis for hypothesis in failed if hypothesis is not None]
 
     def _join(self, job: AsrJob, states: torch.Tensor, started_at: float) -> Hypothesis | None:
@@ -215,7 +288,7 @@ class TorchWhisper:
 
     def _next_batch(self) -> list[AsrJob]:
         """Waiting jobs of the first one's kind and length; no partial while a final decodes."""
-        if not self._waiting or not self._rows.free:
+        if not self._waiting or self._free <= 0:
             return []
         first = self._waiting[0]
         if not (self._room_for_finals if first.is_final else self._room_for_partials):
@@ -225,15 +298,17 @@ class TorchWhisper:
             for job in self._waiting
             if job.is_final == first.is_final and _context_s(job) == _context_s(first)
         ]
-        batch = alike[: min(self._encode_batch, self._rows.free)]
+        batch = alike[: min(self._encode_batch, self._free)]
         taken = {id(job) for job in batch}
         self._waiting = [job for job in self._waiting if id(job) not in taken]
         return batch
 
-    def _encode(self, jobs: Sequence[AsrJob]) -> Encoding:
+    def _encode(self, jobs: Sequence[AsrJob]) -> Encoding | QueuedEncoding:
         frames = _context_s(jobs[0]) * FRAMES_PER_S
         mel = torch.stack([features(self._hear(job), frames) for job in jobs])
-        return self._model.encoder.begin(mel.to(self._model.device, non_blocking=True))
+        if self._queues is None:
+            return self._model.encoder.begin(mel)
+        return QueuedEncoding(self._model.encoder, mel, self._model.device, self._queues)
 
     def _hear(self, job: AsrJob) -> Heard:
         window = _window(job)
@@ -246,7 +321,7 @@ class TorchWhisper:
             max_tokens=token_cap(job.seconds),
             language=job.language,
             task=job.task,
-            previous=tuple(self._model.tokens.previous(job.prompt, job.context)),
+            previous=tuple(self._model.tokens.previous(job.prompt, job.context, job.hotwords)),
             prefix=job.prefix,
             draft=self._draft(job),
             temperature=job.temperature,

@@ -18,6 +18,10 @@ class SlotCaches:
     ``[heads, heard, head_dim]``, since matrix products over dense operands are several times as
     fast; self keys and values are float32 then, since one query against few keys is bound by
     set-up, which is least in float32. Memory that was never written costs nothing on Linux.
+
+    Without it (a GPU) there is a slot more, ``slots``, which has heard nothing: rows that pad a
+    batch write to it, and nobody reads it. ``heard`` ``[slots + 1]`` int32 says on the device how
+    many encoder positions each slot holds.
     """
 
     def __init__(
@@ -31,19 +35,16 @@ class SlotCaches:
     ) -> None:
         self.slots = slots
         self.compact = compact
-        self.heard = torch.zeros(slots, dtype=torch.int64, device=device)
+        rooms = slots if compact else slots + 1
+        self.heard = torch.zeros(rooms, dtype=torch.int32, device=device)
         self._heard = [0] * slots
         self_type = torch.float32 if compact else dtype
-        said = (spec.decoder_layers, slots, spec.heads, spec.max_tokens, HEAD_DIM)
-        heard = (spec.decoder_layers, slots, spec.heads, spec.max_positions, HEAD_DIM)
+        said = (spec.decoder_layers, rooms, spec.heads, spec.max_tokens, HEAD_DIM)
+        heard = (spec.decoder_layers, rooms, spec.heads, spec.max_positions, HEAD_DIM)
         self.self_k = torch.empty(said, dtype=self_type, device=device)
         self.self_v = torch.empty(said, dtype=self_type, device=device)
         self.cross_k = torch.empty(heard, dtype=dtype, device=device)
         self.cross_v = torch.empty(heard, dtype=dtype, device=device)
-
-    def heard_positions(self, slot: int) -> int:
-        """Encoder positions that the slot's cross cache holds."""
-        return self._heard[slot]
 
     def append(self, layer: int, rows_at: tuple[Tensor, Tensor], k: Tensor, v: Tensor) -> None:
         """Store k, v ``[rows, heads, head_dim]`` at (slots, positions) ``rows_at``."""
@@ -57,8 +58,12 @@ class SlotCaches:
 
     def hear(self, slot: int, keys_values: Tensor) -> None:
         """Fill a slot from ``[positions, layers, 2, heads, head_dim]``."""
-        self._heard[slot] = keys_values.shape[0]
-        self.heard[slot] = keys_values.shape[0]
+        self._heard[slot] = heard = keys_values.shape[0]
+        if not self.compact:  # two copies, however many layers there are
+            self.heard[slot].fill_(heard)
+            self.cross_k[:, slot, :, :heard].copy_(keys_values[:, :, 0].permute(1, 2, 0, 3))
+            self.cross_v[:, slot, :, :heard].copy_(keys_values[:, :, 1].permute(1, 2, 0, 3))
+            return
         for layer, of_layer in enumerate(keys_values.permute(1, 2, 3, 0, 4)):
             for room, new in zip(self.cross(layer, slot), of_layer, strict=True):
                 room.copy_(new)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from engine.whisper.attention import CrossWeights
-from engine.whisper.decoder import Decoder
-from engine.whisper.packed import pack
-from engine.whisper.pick import Pick, RowRule, TokenPicker
+from engine.whisper.passes import Chosen, DecoderPass, Looking, Pending, feeds_of
 from engine.whisper.row import Row, RowRequest, RowResult
 from engine.whisper.spec import WhisperSpec
 from engine.whisper.tokenizer import WhisperTokenizer
 
-_SCORED_ROWS = 64
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Aligning:
+    """Finished rows, where their text begins, and where it looks."""
+
+    rows: Sequence[Row]
+    heads: Sequence[int]
+    looking: Looking
+
+    def seen(self) -> Iterator[tuple[Row, int, Tensor]]:
+        return zip(self.rows, self.heads, self.looking.weights(), strict=True)
 
 
 class ContinuousDecoder:
@@ -26,15 +33,15 @@ class ContinuousDecoder:
     """
 
     def __init__(
-        self, decoder: Decoder, picker: TokenPicker, spec: WhisperSpec, tokens: WhisperTokenizer
+        self, decoder: DecoderPass, slots: int, spec: WhisperSpec, tokens: WhisperTokenizer
     ) -> None:
         self._decoder = decoder
-        self._picker = picker
         self._spec = spec
         self._tokens = tokens
-        self._languages = torch.tensor(spec.language_ids, device=decoder.device)
         self._rows: dict[int, Row] = {}
-        self._free = list(reversed(range(decoder.caches.slots)))
+        self._free = list(reversed(range(slots)))
+        self._launched: tuple[Sequence[Sequence[Row]], Pending] | None = None
+        self._aligning: list[_Aligning] = []
 
     def __len__(self) -> int:
         """Rows at work."""
@@ -43,6 +50,10 @@ class ContinuousDecoder:
     @property
     def free(self) -> int:
         return len(self._free)
+
+    def prepare(self) -> None:
+        """Whatever is better done before the first row joins."""
+        self._decoder.prepare()
 
     def join(self, request: RowRequest, states: Tensor) -> int:
         """Take a slot for encoder states ``[positions, width]``; returns the slot."""
@@ -58,71 +69,74 @@ class ContinuousDecoder:
 
     def step(self) -> list[tuple[int, RowResult]]:
         """One pass over all rows; those that finished, by slot, and their slots are free again."""
-        if not self._rows:
-            return []
-        rows = list(self._rows.values())
-        self._advance(rows)
-        finished = [(row.slot, self._result(row)) for row in rows if row.finished]
-        for slot, _ in finished:
-            self.leave(slot)
-        return finished
+        self.launch()
+        return self.collect()
 
-    def _result(self, row: Row) -> RowResult:
-        if not row.request.align:
-            return row.result()
-        span, head = row.text_span()
-        weights: CrossWeights = {}
-        self._decoder(pack([span], self._decoder.device), weights)
-        heads = self._spec.alignment_heads
-        attention = torch.stack([weights[layer, row.slot][index] for layer, index in heads])
-        # the weights at a position choose the token after it
-        return row.result(attention[:, head - 1 : -1].cpu())
+    def launch(self) -> None:
+        """Begin a pass over all rows; none may join or leave before ``collect``."""
+        assert self._launched is None, "a pass is under way"
+        rows = [row for row in self._rows.values() if not row.finished]
+        if rows:
+            groups, feeds = zip(*feeds_of(rows, self._decoder.rows), strict=True)
+            self._launched = groups, self._decoder.launch(feeds)
 
-    def _advance(self, rows: list[Row]) -> None:
-        packed = pack([row.span() for row in rows], self._decoder.device)
-        hidden = self._decoder(packed)
-        wanted: list[int] = []
-        starts: list[tuple[Row, int]] = []
-        first = 0
-        for row, span in zip(rows, packed.spans, strict=True):
-            end = first + len(span.tokens)
-            if not row.detecting:
-                wanted += range(end - len(row.proposal) - 1, end)
-            if (start := row.sot_row) is not None:
-                starts.append((row, first + start))
-            first = end
-        speaking = [row for row in rows if not row.detecting]
-        picks, scores = self._choose(
-            hidden[[*wanted, *(at for _, at in starts)]],
-            [rule for row in speaking for rule in row.rules()],
-        )
-        for row in speaking:
-            row.take([next(picks) for _ in range(len(row.proposal) + 1)])
-        for (row, _), of_row in zip(starts, scores, strict=True):
-            self._begin(row, of_row)
+    def collect(self) -> list[tuple[int, RowResult]]:
+        """What came of the pass; the host waits for the device at most once.
 
-    def _choose(self, hidden: Tensor, rules: list[RowRule]) -> tuple[Iterator[Pick], list[Tensor]]:
-        """A pick for each rule, and the scores of the hidden states after those.
-
-        Scores of a whole vocabulary are large, so that few rows have theirs at a time.
+        A row whose attention is wanted is fed once more. It comes back when that is there: on a
+        GPU with the next pass, which nobody waits for twice.
         """
-        picks: list[Pick] = []
-        scores: list[Tensor] = []
-        for first in range(0, len(hidden), _SCORED_ROWS):
-            piece = hidden[first : first + _SCORED_ROWS]
-            logits = self._decoder.logits(piece)
-            ruled = rules[first : first + _SCORED_ROWS]
-            if ruled:
-                picks += self._picker(piece[: len(ruled)], logits[: len(ruled)], ruled)
-            scores += logits[len(ruled) :]
-        return iter(picks), scores
+        waited = self._launched is not None
+        finished = self._take()
+        self._align([row for row in finished if row.request.align])
+        results = [(row.slot, row.result()) for row in finished if not row.request.align]
+        results += self._aligned(wait=not waited)
+        for slot, _ in results:
+            self.leave(slot)
+        return results
 
-    def _begin(self, row: Row, logits: Tensor) -> None:
-        """What the scores after <|startoftranscript|> say: silence, and which language."""
-        if row.detecting:
-            best = int(logits[self._languages].argmax())
-            row.passes += 1
-            row.open(self._tokens.language_of(self._spec.language_ids[best]))
-            return
-        probabilities = torch.softmax(logits.float(), -1)
-        row.no_speech_prob = float(probabilities[self._tokens.no_speech])
+    def _take(self) -> list[Row]:
+        """Give each row what the pass chose for it; those that are finished with it."""
+        if self._launched is None:
+            return []
+        (groups, pending), self._launched = self._launched, None
+        for rows, chosen in zip(groups, pending.chosen(), strict=True):
+            self._give(rows, chosen)
+        return [row for rows in groups for row in rows if row.finished]
+
+    def _give(self, rows: Sequence[Row], chosen: Chosen) -> None:
+        picks, silences = iter(chosen.picks), iter(chosen.silences)
+        languages = iter(chosen.languages)
+        for row in rows:
+            if row.detecting:
+                language = self._spec.language_ids[next(languages)]
+                row.passes += 1
+                row.open(self._tokens.language_of(language))
+                continue
+            if row.sot_row is not None:
+                row.no_speech_prob = next(silences)
+            row.take([next(picks) for _ in range(len(row.proposal) + 1)])
+
+    def _align(self, rows: list[Row]) -> None:
+        """Begin to ask where the text of finished rows looks."""
+        if rows:
+            spans, heads = zip(*(row.text_span() for row in rows), strict=True)
+            self._aligning.append(_Aligning(rows, heads, self._decoder.look(spans)))
+
+    def _aligned(self, *, wait: bool) -> list[tuple[int, RowResult]]:
+        """Results whose attention is there; with ``wait`` those of the oldest in any case."""
+        self._aligning = [each for each in self._aligning if any(map(self._holds, each.rows))]
+        there = [each for each in self._aligning if each.looking.done()]
+        if wait and not there:
+            there = self._aligning[:1]
+        self._aligning = [each for each in self._aligning if each not in there]
+        return [
+            # the weights at a position choose the token after it
+            (row.slot, row.result(weights[:, head - 1 : -1]))
+            for each in there
+            for row, head, weights in each.seen()
+            if self._holds(row)
+        ]
+
+    def _holds(self, row: Row) -> bool:
+        return self._rows.get(row.slot) is row

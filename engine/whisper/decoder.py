@@ -9,8 +9,9 @@ from engine.whisper.attention import CrossWeights, DenseAttention, KernelAttenti
 from engine.whisper.build import HEAD_DIM, Builder
 from engine.whisper.cache import SlotCaches
 from engine.whisper.linear import Linear
-from engine.whisper.packed import PackedRows
+from engine.whisper.packed import PackedRows, RowTable
 from engine.whisper.spec import WhisperSpec
+from kernels.dispatch import operations_for
 
 
 class _Layer:
@@ -44,7 +45,7 @@ class _Layer:
 class Decoder:
     """Tokens to hidden states to logits; the residual stream is float32 in every dtype."""
 
-    def __init__(self, build: Builder, spec: WhisperSpec, slots: int) -> None:
+    def __init__(self, build: Builder, spec: WhisperSpec, slots: int, *, compact: bool) -> None:
         self._spec = spec
         self.device = build.device
         self.embeddings = build.weights["decoder/embeddings/weight"]
@@ -56,8 +57,8 @@ class Decoder:
         projection = build.tensor("decoder/projection/weight")
         self._project = Linear(projection, None, build.dtype, build.device)
         self._dtype = build.dtype
-        dense = build.device.type == "cpu"
-        self.caches = SlotCaches(spec, slots, build.dtype, build.device, compact=dense)
+        self._attend = operations_for(build.device, build.dtype).slot_attention
+        self.caches = SlotCaches(spec, slots, build.dtype, build.device, compact=compact)
 
     def hear(self, slot: int, states: Tensor) -> None:
         """Give a slot its encoder states ``[positions, width]``: all layers in one product."""
@@ -67,14 +68,19 @@ class Decoder:
     def __call__(self, rows: PackedRows, weights: CrossWeights | None = None) -> Tensor:
         """Feed ``rows`` to their slots. Returns ``[rows, width]`` float32, normalised.
 
-        ``weights`` collects the cross-attention, which takes the dense form on every device.
+        ``weights`` collects the cross-attention.
         """
-        x = self._embeddings[rows.tokens].float() + self._positions[rows.positions]
-        attention: RowAttention
-        if self.caches.compact or weights is not None:
-            attention = DenseAttention(self.caches, rows, weights)
-        else:
-            attention = KernelAttention(self.caches, rows)
+        attention = DenseAttention(self.caches, rows, weights)
+        return self._through(rows.tokens, rows.positions, attention)
+
+    def feed(self, rows: RowTable) -> Tensor:
+        """The same through ``kernels``: no number is read on the host. Not for compact caches."""
+        assert not self.caches.compact
+        attention = KernelAttention(self.caches, rows, self._attend)
+        return self._through(rows.tokens, rows.positions, attention)
+
+    def _through(self, tokens: Tensor, positions: Tensor, attention: RowAttention) -> Tensor:
+        x = self._embeddings[tokens].float() + self._positions[positions]
         for layer in self._layers:
             x = layer(x, attention)
         return self._norm(x)

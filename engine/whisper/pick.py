@@ -57,6 +57,12 @@ def timestamp_rule(said: Sequence[int], tokens: WhisperTokenizer, vocabulary: in
     return PickRule(_ANY, tokens.end_of_text, low, vocabulary)
 
 
+def gumbel_noise(size: int, generator: torch.Generator | None) -> Tensor:
+    """``[size]`` float32 on the CPU; the arg-max of logits and it is a draw from their softmax."""
+    uniform = torch.rand(size, generator=generator).clamp_(min=1e-20)
+    return -(-uniform.log()).log()
+
+
 class TokenPicker:
     """Greedy or sampled choice, with log-probabilities after suppression.
 
@@ -95,11 +101,30 @@ class TokenPicker:
                 picks[row] = self._sampled(hidden[row], logits[row], rule, picks[row])
         return picks
 
+    def choose(self, logits: Tensor, rules: Tensor) -> Tensor:
+        """The same by numbers alone: logits ``[rows, vocabulary]``, rules ``[rows, 4]`` int32.
+
+        Returns ``[rows, 2]`` float32 where the logits are: token (exact: they are below 2^24) and
+        log-probability.
+        """
+        picked = self._pick(logits, self._masks, rules, self._layout)
+        return torch.stack([picked.token.float(), picked.log_probability.float()], 1)
+
+    def draw(self, logits: Tensor, rules: Tensor, temperatures: Tensor, noise: Tensor) -> Tensor:
+        """``choose`` from ``softmax(logits / temperature)``, by Gumbel noise.
+
+        temperatures ``[rows]``; noise ``[rows, vocabulary]`` of :func:`gumbel_noise`. The
+        log-probabilities are those at temperature 1.
+        """
+        wide = logits.float()
+        likely = self.choose(wide, rules)
+        total = wide.gather(1, likely[:, :1].long()) - likely[:, 1:]
+        drawn = self.choose(wide / temperatures[:, None] + noise, rules)[:, :1]
+        return torch.cat([drawn, wide.gather(1, drawn.long()) - total], 1)
+
     def _ruled(self, logits: Tensor, rules: Sequence[RowRule]) -> list[Pick]:
         table = torch.tensor([rule.pick for rule in rules], dtype=torch.int32)
-        picked = self._pick(logits, self._masks, table.to(logits.device), self._layout)
-        # one transfer to the host
-        both = torch.stack([picked.token.double(), picked.log_probability.double()], 1).tolist()
+        both = self.choose(logits, table.to(logits.device)).tolist()
         return [Pick(int(token), probability) for token, probability in both]
 
     def _plain(self, hidden: Tensor, logits: Tensor, rules: Sequence[RowRule]) -> list[Pick]:
@@ -133,9 +158,8 @@ class TokenPicker:
 
     def _sampled(self, hidden: Tensor, logits: Tensor, rule: RowRule, greedy: Pick) -> Pick:
         """Draw from ``softmax(logits / temperature)`` by adding Gumbel noise."""
-        noise = torch.rand(logits.shape, generator=rule.generator).clamp_(min=1e-20)
-        gumbel = -(-noise.log()).log()
-        scaled = logits.float() / rule.temperature + gumbel.to(logits.device)
+        noise = gumbel_noise(len(logits), rule.generator)
+        scaled = logits.float() / rule.temperature + noise
         drawn = self._ruled(scaled[None], [rule])[0]
         total = float(logits[greedy.token]) - greedy.log_probability
         return Pick(drawn.token, float(logits[drawn.token]) - total)

@@ -1,6 +1,7 @@
 /** The page: it joins the client, the talk button, the log and the instruments. */
 
 import { AntiphonClient } from "./antiphon-client.js";
+import { recallChoices, rememberChoices } from "./choices.js";
 import { LatencyChart } from "./latency-chart.js";
 import { ConversationLog } from "./log.js";
 import { LevelMeter } from "./meter.js";
@@ -21,11 +22,12 @@ socketUrl.hash = "";
 if (token) socketUrl.searchParams.set("token", token);
 socketUrl.protocol = location.protocol === "https:" ? "wss:" : "ws:";
 
-const client = new AntiphonClient(socketUrl.href, { events: EVENTS, endpointing: "client" });
+const client = new AntiphonClient(socketUrl.href, { events: EVENTS });
 const log = new ConversationLog($("turns"), $("turn-template"), $("empty"));
 const chart = new LatencyChart($("latency"), $("latency-words"));
 const meter = new LevelMeter($("meter"));
 const talk = new TalkButton($("talk"), { on: startTalking, off: stopTalking, canHold: isPush });
+const modes = document.querySelectorAll('input[name="mode"]');
 let mode = "push"; // or "free"
 const latencies = {}; // stage → ms, newest last
 let hearsSpeech = false;
@@ -43,13 +45,24 @@ async function startTalking() {
   bargeIn();
   showState();
   try {
-    await client.startRecording({ deviceId: $("device").value });
+    await openMicrophone();
     showNotice("microphone", "");
   } catch (error) {
     talk.set(false);
     log.dropUnspoken();
     showNotice("microphone", words.microphoneProblem(error));
     showState();
+  }
+}
+
+/** The chosen one, which may be gone since it was chosen: then the default. */
+async function openMicrophone() {
+  try {
+    await client.startRecording({ deviceId: $("device").value });
+  } catch (error) {
+    if (error.name !== "OverconstrainedError" || !$("device").value) throw error;
+    $("device").value = "";
+    await client.startRecording();
   }
 }
 
@@ -203,6 +216,7 @@ function presentState() {
 
 async function listDevices() {
   const devices = await navigator.mediaDevices.enumerateDevices();
+  if (!devices.some(({ label }) => label)) return; // nothing is told before the first permission
   const chosen = $("device").value;
   const inputs = devices.filter(({ kind, deviceId, label }) => {
     return kind === "audioinput" && label && deviceId !== "default";
@@ -219,9 +233,25 @@ function listLanguages() {
   $("language").append(...options);
 }
 
+function beginAsLeft() {
+  const { mode: lastMode, language, device } = recallChoices();
+  if (lastMode === "free") mode = lastMode;
+  for (const input of modes) input.checked = input.value === mode;
+  const known = [...$("language").options].some(({ value }) => value === language);
+  $("language").value = known ? language : "";
+  // Shown, and asked for, before the browser tells which microphones there are.
+  if (device?.id) $("device").append(new Option(device.label, device.id, false, true));
+  configureClient();
+}
+
+function configureClient() {
+  const endpointing = isPush() ? "client" : "server";
+  client.configure({ endpointing, language: $("language").value || null });
+}
+
 // ---- beginning -------------------------------------------------------------------------------
 
-for (const input of document.querySelectorAll('input[name="mode"]')) {
+for (const input of modes) {
   input.addEventListener("change", async () => {
     if (talk.isOn) {
       talk.set(false);
@@ -229,12 +259,18 @@ for (const input of document.querySelectorAll('input[name="mode"]')) {
     }
     client.releaseMicrophone();
     mode = input.value;
-    client.configure({ endpointing: isPush() ? "client" : "server" });
+    rememberChoices({ mode });
+    configureClient();
     showState();
   });
 }
-$("language").addEventListener("change", () => client.configure({ language: $("language").value || null }));
+$("language").addEventListener("change", () => {
+  rememberChoices({ language: $("language").value });
+  configureClient();
+});
 $("device").addEventListener("change", async () => {
+  const { value: id, text: label } = $("device").selectedOptions[0];
+  rememberChoices({ device: { id, label } });
   if (!talk.isOn) return;
   await client.stopRecording({ endSegment: isPush() });
   await startTalking();
@@ -259,5 +295,6 @@ watchMetrics({
   },
 });
 listLanguages();
+beginAsLeft();
 showState();
 client.connect();

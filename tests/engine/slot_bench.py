@@ -34,9 +34,10 @@ class Bench:
         partials: bool = False,
         endpointing: str = "client",
         words: bool = False,
+        options: SessionOptions | None = None,
         **limits: float,
     ):
-        options = SessionOptions(partials=partials, endpointing=endpointing, words=words)  # type: ignore[arg-type]
+        options = options or SessionOptions(partials=partials, endpointing=endpointing, words=words)  # type: ignore[arg-type]
         self.slot = Slot(7, 0, options, EngineSettings(**limits), decode)  # type: ignore[arg-type]
         self.events: list[Event] = []
         self.jobs: list[AsrJob] = []

@@ -13,6 +13,7 @@ from engine.types import (
     Assumed,
     Failure,
     SegmentEnded,
+    SessionOptions,
     SpeechStarted,
     SpeechStopped,
     Transcript,
@@ -193,15 +194,36 @@ def test_cancel_forgets_a_turn_and_goes_on_with_the_next() -> None:
     assert bench.finals() == ["two"]
 
 
-def test_the_language_heard_first_is_kept() -> None:
+def test_what_the_session_asked_for_is_in_every_job() -> None:
+    """Partials, guesses at a pause, and finals; also after words were settled."""
+    hearing = {"task": "translate", "prompt": "Once", "hotwords": "Kowloon", "language": "de"}
+    bench = Bench(options=SessionOptions(partials=True, **hearing), partial_interval_s=0.5)
+    jobs = []
+    for words in ((1, 2), (1, 2, 3), (3, 4)):
+        bench.say(0.7)
+        jobs.append(bench.answer(*words))
+    bench.pause(0.3)
+    jobs.append(bench.answer(3))
+    bench.say(0.2)
+    bench.end()
+    jobs.append(bench.answer(5))
+    assert [job.is_final for job in jobs] == [False] * 4 + [True]
+    assert jobs[-1].prefix
+    for job in jobs:
+        assert {name: getattr(job, name) for name in hearing} == hearing
+
+
+def test_the_language_of_the_first_words_that_are_long_enough_is_kept() -> None:
     bench = Bench()
     bench.idle = False
-    bench.say(1)
-    bench.end()
-    assert bench.answer(1).language is None
-    bench.say(1)
-    bench.end()
-    assert bench.answer(1).language == "en"
+    asked = []
+    for seconds in (1, 1, 3, 1):
+        bench.say(seconds)
+        bench.end()
+        asked.append(bench.answer(1).language)
+    assert asked == [None, None, None, "en"]
+    finals = [event for event in bench.events if isinstance(event, Transcript)]
+    assert [final.language for final in finals] == ["en"] * 4
 
 
 def assumed(bench: Bench) -> list[str]:

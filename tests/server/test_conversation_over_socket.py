@@ -20,7 +20,7 @@ from harness import (
     running,
 )
 
-from engine.types import Failure, ResponseDelta, Transcript
+from engine.types import Failure, ResponseDelta, SessionOptions, Transcript
 
 PROCESSED = {"type": "segment_processed"}
 RECEIVED = {"type": "chunk_received"}
@@ -278,12 +278,15 @@ async def test_models_that_never_answer_time_out() -> None:
 
 @in_loop
 async def test_server_endpointing_makes_turns_by_itself() -> None:
-    options = {"endpointing": "server", "audio": RAW, "language": "de", "prompt": "Antiphon"}
+    hearing = {"language": "de", "prompt": "Antiphon", "hotwords": ["Kowloon", "Bingen"]}
+    options = {"endpointing": "server", "audio": RAW, "task": "translate", **hearing}
     async with running() as server, server.talk(**options) as client:
-        assert server.engine.options[0].endpointing == "server"
-        assert (server.engine.options[0].language, server.engine.options[0].prompt) == (
-            "de",
-            "Antiphon",
+        assert server.engine.options[0] == SessionOptions(
+            language="de",
+            prompt="Antiphon",
+            hotwords="Kowloon, Bingen",
+            task="translate",
+            endpointing="server",
         )
         await client.send(chunk(pcm_s16le(160)))
         await client.get()

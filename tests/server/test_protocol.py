@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.languages import LANGUAGES
@@ -23,7 +23,9 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
-FIELDS = ["session_id", "events", "language", "prompt", "system", "endpointing", "audio"]
+FIELDS = [
+    *("session_id", "events", "language", "prompt", "hotwords", "system", "endpointing", "audio")
+]
 REPLY_FIELDS = ["max_tokens", "temperature", "top_p", "stop", "seed", "barge_in"]
 
 
@@ -38,6 +40,7 @@ def test_every_option_is_understood() -> None:
         events=["vad", "partial", "transcript", "token", "timings"],
         language="de",
         prompt="Antiphon",
+        hotwords="Kowloon",
         system="Be kind.",
         endpointing="server",
         audio={"format": "pcm_f32le", "sample_rate": 48_000},
@@ -52,6 +55,7 @@ def test_every_option_is_understood() -> None:
         events=frozenset({"vad", "partial", "transcript", "token", "timings"}),
         language="de",
         prompt="Antiphon",
+        hotwords="Kowloon",
         system="Be kind.",
         endpointing="server",
         audio_format="pcm_f32le",
@@ -68,6 +72,20 @@ def test_every_option_is_understood() -> None:
 def test_null_is_the_default_and_auto_is_no_language() -> None:
     names = [*FIELDS[1:], *REPLY_FIELDS]
     assert session(**dict.fromkeys(names)) == session() == session(language="auto")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("Kowloon, Helstone", "Kowloon, Helstone"),
+        (["Kowloon", " Helstone ", ""], "Kowloon, Helstone"),
+        (["x" * 10, "x" * 8], "x" * 10 + ", " + "x" * 8),
+        ([], ""),
+        (None, ""),
+    ],
+)
+def test_hotwords_are_a_string_or_a_list_of_them(given: object, expected: str) -> None:
+    assert session(hotwords=given).hotwords == expected
 
 
 def test_what_is_unknown_is_ignored_with_a_warning() -> None:
@@ -97,6 +115,12 @@ def test_what_is_unknown_is_ignored_with_a_warning() -> None:
         ("language", 1),
         ("prompt", ["words"]),
         ("prompt", "x" * 21),
+        ("hotwords", 7),
+        ("hotwords", True),
+        ("hotwords", ["Kowloon", 1]),
+        ("hotwords", "x" * 21),
+        ("hotwords", ["x" * 10, "x" * 10]),
+        ("hotwords", ["\ud800"]),
         ("system", "x" * 31),
         ("system", "\ud800"),
         ("endpointing", "both"),
@@ -135,6 +159,7 @@ def test_wrong_types_and_values_are_errors_that_name_the_field(field: str, value
     assert f'"{name}"' in str(caught.value)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.sampled_from(["session", "audio_chunk", "segment_end", "cancel", "other"]),
     st.dictionaries(st.sampled_from([*FIELDS, *REPLY_FIELDS, "data"]), json_values),

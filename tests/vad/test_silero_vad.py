@@ -6,26 +6,32 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from fake_queue import FakeQueue
 from signals import FRAME, as_frames, corpus, voice_like
 
 from engine.errors import ModelError
 from engine.types import SAMPLE_RATE, Pcm
 from engine.vad.silero import SileroVad, find_weights, load_weights
+from kernels.graphs import buckets
 
 
 def alone(vad: SileroVad, frames: Pcm, slot: int) -> npt.NDArray[np.float32]:
     return np.concatenate([vad.step(frame[None], np.array([slot])) for frame in frames])
 
 
-@pytest.fixture(scope="module")
-def vad() -> SileroVad:
-    return SileroVad(8)
+@pytest.fixture(scope="module", params=["direct", "queued", "graphs"])
+def made(request: pytest.FixtureRequest) -> SileroVad:
+    """A CPU's way, and a GPU's without its graphs and with them."""
+    if request.param == "direct":
+        return SileroVad(8)
+    return SileroVad(8, graphs=request.param == "graphs", queue=FakeQueue())
 
 
-@pytest.fixture(autouse=True)
-def _clean(vad: SileroVad) -> None:
+@pytest.fixture
+def vad(made: SileroVad) -> SileroVad:
     for slot in range(8):
-        vad.reset(slot)
+        made.reset(slot)
+    return made
 
 
 def reference(frames: Pcm) -> npt.NDArray[np.float32]:
@@ -118,10 +124,35 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         find_weights()
 
 
+def test_a_step_of_a_gpu_waits_once_and_prepares_every_size() -> None:
+    queue = FakeQueue()
+    vad = SileroVad(20, queue=queue)
+    vad.warmup()
+    captured = len(queue.graphs)
+    assert captured == len(buckets(20))
+    for n in (1, 3, 9, 20):
+        before = queue.waits
+        vad.step(np.zeros((n, FRAME), np.float32), np.arange(n))
+        assert queue.waits == before + 1
+    assert len(queue.graphs) == captured
+
+
+def test_a_graph_that_is_captured_late_leaves_no_trace() -> None:
+    """Capturing runs the step as well; nobody's state may advance by it."""
+    frames = as_frames(voice_like(1.0))
+    late, prepared = SileroVad(8, queue=FakeQueue()), SileroVad(8, queue=FakeQueue())
+    prepared.warmup()
+    np.testing.assert_array_equal(alone(late, frames, 5), alone(prepared, frames, 5))
+    rows = np.stack([frames[3]] * 3)
+    slots = np.array([5, 1, 7])
+    np.testing.assert_array_equal(late.step(rows, slots), prepared.step(rows, slots))
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_equals_cpu(vad: SileroVad) -> None:
+@pytest.mark.parametrize("graphs", [False, True])
+def test_cuda_equals_cpu(graphs: bool) -> None:
     frames = as_frames(voice_like(3.0))
-    np.testing.assert_allclose(
-        alone(SileroVad(2, "cuda"), frames, 1), alone(vad, frames, 0), atol=1e-4
-    )
+    on_gpu = SileroVad(3, "cuda", graphs=graphs)
+    on_gpu.warmup()
+    np.testing.assert_allclose(alone(on_gpu, frames, 1), alone(SileroVad(1), frames, 0), atol=1e-4)

@@ -130,6 +130,14 @@ def server() -> Iterator[ServerProcess]:
         yield process
 
 
+@pytest.fixture(scope="module")
+def echo_server() -> Iterator[ServerProcess]:
+    """A server that only has to hand out the page."""
+    with ServerProcess() as process:
+        process.start(["--asr-model", "tiny.en", "--llm", "echo"])
+        yield process
+
+
 @pytest.fixture
 def start_server() -> Iterator[Callable[..., ServerProcess]]:
     """``start_server("--flag", …)``: the test's own. To be asked for before ``open_page``, so that

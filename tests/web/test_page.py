@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from page_actions import (
     DENY,
     OpenPage,
+    Script,
     StartServer,
+    answer,
     choose_hands_free,
     expect,
     keep,
+    tap_twice,
     violations,
     wait_connected,
 )
@@ -23,72 +23,7 @@ from server.process import ServerProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.models]
 
-Send = Callable[..., None]
 HOSTILE = '<img src=x onerror="document.title=1"><b>bold</b>'
-
-
-@pytest.fixture(scope="module")
-def echo_server() -> Iterator[ServerProcess]:
-    """A server that only has to hand out the page."""
-    with ServerProcess() as process:
-        process.start(["--asr-model", "tiny.en", "--llm", "echo"])
-        yield process
-
-
-class Script:
-    """Plays the server on the page's socket; ``answers`` follow each ``segment_end``."""
-
-    def __init__(self, answers: list[dict[str, Any]]) -> None:
-        self.answers = answers
-        self.received: list[dict[str, Any]] = []
-        self.socket: Any = None
-
-    def __call__(self, page: Any) -> None:
-        page.route_web_socket("**/ws/audio", self._connected)
-
-    def say(self, **message: Any) -> None:
-        self.socket.send(json.dumps(message))
-
-    def _connected(self, socket: Any) -> None:
-        self.socket = socket
-        socket.on_message(self._take)
-
-    def _take(self, data: str | bytes) -> None:
-        if isinstance(data, bytes):
-            self.say(type="chunk_received")
-            return
-        message = json.loads(data)
-        self.received.append(message)
-        if message["type"] == "session":
-            self.say(type="session_ack", session_id=message["session_id"])
-        if message["type"] == "segment_end":
-            for answer in self.answers:
-                self.say(**answer)
-
-
-def answer(transcription: str, response: str, turn: int = 0, **more: Any) -> list[dict[str, Any]]:
-    timings = {"asr": 210.0, "first_token": 320.0, "total": 900.0}
-    return [
-        {"type": "transcription", "turn": turn, "text": transcription},
-        {"type": "response_delta", "turn": turn, "text": response},
-        {
-            "type": "chatbot_response",
-            "turn": turn,
-            "transcription": transcription,
-            "response": response,
-            "backend_used": "scripted",
-            "timings": timings,
-            **more,
-        },
-        {"type": "segment_processed", "turn": turn},
-    ]
-
-
-def tap_twice(page: Any) -> None:
-    """Begin a turn and end it, as a screen reader does: by clicks."""
-    page.locator("#talk").dispatch_event("click")
-    expect(page.locator("#hearing")).to_have_text("Listening")
-    page.locator("#talk").dispatch_event("click")
 
 
 def test_text_is_inserted_as_text(

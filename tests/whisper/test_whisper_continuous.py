@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from fake_queue import fake_queues
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -22,8 +25,8 @@ def requests() -> list[RowRequest]:
     """One for each phrase, all different in kind."""
     return [
         RowRequest(max_tokens=60, previous=(2436, 1573, 11)),
-        RowRequest(max_tokens=60, timestamps=True),
-        RowRequest(max_tokens=9),
+        RowRequest(max_tokens=60, timestamps=True, draft=(50363, 464, 2068)),
+        RowRequest(max_tokens=9, align=True),
     ]
 
 
@@ -69,6 +72,15 @@ def test_a_long_draft_is_scored_in_pieces(tiny: WhisperModel, english_states: li
     assert drafted.passes == 1
 
 
+@pytest.fixture(scope="module", params=["direct", "static", "graphs"])
+def way(request: pytest.FixtureRequest, tiny: WhisperModel, whisper_tiny: Path) -> WhisperModel:
+    """A CPU's way, and a GPU's with its graphs and without."""
+    if request.param == "direct":
+        return tiny
+    graphs = request.param == "graphs"
+    return WhisperModel(whisper_tiny, "cpu", "float32", SLOTS, graphs=graphs, queues=fake_queues())
+
+
 @settings(
     max_examples=8,
     deadline=None,
@@ -76,14 +88,14 @@ def test_a_long_draft_is_scored_in_pieces(tiny: WhisperModel, english_states: li
 )
 @given(moves=st.lists(st.integers(0, 9), min_size=4, max_size=20))
 def test_joins_leaves_and_cancels_leak_nothing(
-    tiny: WhisperModel,
+    way: WhisperModel,
     english_states: list[Tensor],
     requests: list[RowRequest],
     expected: list[RowResult],
     moves: list[int],
 ) -> None:
     """Whatever was in a slot before and whoever else is there: each text is that of it alone."""
-    decoder = tiny.continuous()
+    decoder = way.continuous()
     running: dict[int, int] = {}
 
     def check(finished: list[tuple[int, RowResult]]) -> None:

@@ -21,8 +21,9 @@ from engine.whisper.encoder import Attention, Encoder
 from engine.whisper.features import features, hear
 from engine.whisper.linear import Linear, compute_dtype
 from engine.whisper.model import WhisperModel
-from engine.whisper.packed import Span, pack
+from engine.whisper.packed import RowTable, Span, pack
 from engine.whisper.weights import read_model_bin
+from kernels.slot_attention import row_tiles, slot_attention
 
 CPU = torch.device("cpu")
 
@@ -91,11 +92,18 @@ def test_the_form_for_kernels_equals_the_dense_one(tiny: WhisperModel) -> None:
     parts = torch.randn(3, 6, tiny.spec.heads, 64)
     heard = {2: torch.randn(30, 4, 2, 6, 64), 0: torch.randn(7, 4, 2, 6, 64)}
     heard[3] = torch.randn(50, 4, 2, 6, 64)
-    for compact, form in ((True, DenseAttention), (False, KernelAttention)):
+    rows = pack(spans, CPU)
+    slots, positions = rows.slots.int(), rows.positions.int()
+    table = RowTable(rows.tokens.int(), positions, slots, positions + 1, row_tiles(slots.tolist()))
+    for compact in (True, False):
         caches = SlotCaches(tiny.spec, 4, torch.float32, CPU, compact=compact)
         for slot, states in heard.items():
             caches.hear(slot, states)
-        attention = form(caches, pack(spans, CPU))
+        attention = (
+            DenseAttention(caches, rows)
+            if compact
+            else KernelAttention(caches, table, slot_attention)
+        )
         results.append((attention.over_said(1, *parts), attention.over_heard(1, parts[0])))
     for dense, kernel in zip(*results, strict=True):
         torch.testing.assert_close(dense, kernel, rtol=1e-4, atol=1e-5)

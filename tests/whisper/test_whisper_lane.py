@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from engine.asr.backend import AsrJob, Hypothesis
+from engine.asr.guards import RETRY_TEMPERATURES, Verdict
 from engine.asr_lane import AsrLane, CancelJobs, Submit
 
 SPEECH = np.zeros(16_000, dtype=np.float32)
@@ -17,10 +18,11 @@ class Patient:
 
     name = "patient"
 
-    def __init__(self) -> None:
+    def __init__(self, doubts: int = 0) -> None:
         self.age: dict[int, int] = {}
         self.jobs: dict[int, AsrJob] = {}
         self.broken = False
+        self.doubts = doubts  # the session that it is never sure of
 
     @property
     def active(self) -> int:
@@ -43,7 +45,10 @@ class Patient:
         done = [job for key, job in self.jobs.items() if self.age[key] == 3]
         for job in done:
             del self.jobs[job.key]
-        return [Hypothesis(job, tokens=(1,), text="yes") for job in done]
+        return [
+            Hypothesis(job, (1,), "yes", avg_logprob=-2.0 if job.key == self.doubts else -0.1)
+            for job in done
+        ]
 
     def decode(self, tokens: Sequence[int]) -> str:
         return "yes"
@@ -55,8 +60,8 @@ class Patient:
         """Nothing to close."""
 
 
-def lane_of(backend: Patient) -> AsrLane:
-    return AsrLane(backend, lambda heard: None, clock=lambda: 0.0)
+def lane_of(backend: Patient, clock: Callable[[], float] = lambda: 0.0) -> AsrLane:
+    return AsrLane(backend, lambda heard: None, clock)
 
 
 def submit(*keys: int) -> list[Submit]:
@@ -96,3 +101,29 @@ def test_when_the_model_breaks_every_job_it_had_comes_back() -> None:
     assert lane.problem is not None
     assert lane.idle
     assert [h.hypothesis.job.key for h in lane.turn(submit(3))] == [3]
+
+
+def test_one_that_fails_its_guards_goes_round_again_and_holds_up_nobody() -> None:
+    """Each try joins behind those that wait; the others come back as if it were not there."""
+    backend = Patient(doubts=1)
+    lane = lane_of(backend)
+    turns = [lane.turn(submit(1, 2, 3))] + [lane.turn([]) for _ in range(20)]
+    came = {h.hypothesis.job.key: (turn, h) for turn, heard in enumerate(turns) for h in heard}
+    assert [came[key][0] for key in (2, 3)] == [3, 4]  # as without the first
+    turn, last = came[1]
+    assert turn > 4
+    assert last.verdict is Verdict.RETRY
+    job = last.hypothesis.job
+    assert (job.attempt, job.temperature, job.full_context) == (3, RETRY_TEMPERATURES[-1], True)
+    assert lane.idle
+
+
+def test_the_lag_is_the_age_of_the_oldest_final_that_waits() -> None:
+    now = 0.0
+    lane = lane_of(Patient(), lambda: now)
+    assert lane.lag_s == 0
+    lane.turn(submit(1, 2))  # queued at 0; the second has to wait
+    now = 2.5
+    assert lane.lag_s == 2.5
+    lane.turn([])
+    assert lane.lag_s == 0

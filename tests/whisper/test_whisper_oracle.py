@@ -1,64 +1,74 @@
-"""Greedy text of real speech against CTranslate2 in float32 with the full 30 s of context."""
+"""Greedy text of real speech against CTranslate2 in float32 with the full 30 s of context.
+
+Every clip of the corpus, and what differs: ``benchmarks/oracle.py``.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import av
-import ctranslate2
-import numpy as np
 import pytest
-import torch
-from whisper_cases import alone
+from torch import Tensor
 
-from engine.asr.guards import repeats
-from engine.types import Pcm
-from engine.whisper.features import features, hear
-from engine.whisper.model import WhisperModel
+from benchmarks.oracle import NEAR_TIE, Pair
+from benchmarks.whisper import read
 from engine.whisper.row import RowRequest
 
 pytestmark = [pytest.mark.models, pytest.mark.speech]
 
 _EVERY = 20
+_MAX_TOKENS = 120
 
 
-def _read(path: Path) -> Pcm:
-    with av.open(str(path)) as file:
-        frames = [frame.to_ndarray() for frame in file.decode(audio=0)]
-    samples = np.concatenate(frames, axis=1)[0]
-    scale = 1 if samples.dtype.kind == "f" else np.iinfo(samples.dtype).max + 1
-    return (samples / scale).astype(np.float32)
+@pytest.fixture(scope="module")
+def pair(whisper_tiny: Path) -> Pair:
+    return Pair(whisper_tiny)
+
+
+@pytest.fixture(scope="module")
+def clips(speech: Path) -> list[Path]:
+    lines = map(json.loads, (speech / "manifest.jsonl").read_text().splitlines())
+    english = [c["audio"] for c in lines if c["lang"] == "en" and c["seconds"] < 29]
+    return [speech / name for name in english[::_EVERY]]
+
+
+@pytest.fixture(scope="module")
+def encoded(pair: Pair, clips: list[Path]) -> list[tuple[Tensor, Tensor]]:
+    """Features and our encoder's states of each clip."""
+    return [pair.encode(read(clip)) for clip in clips]
 
 
 @pytest.mark.parametrize("timestamps", [False, True])
 def test_the_text_equals_that_of_ctranslate2(
-    tiny: WhisperModel, whisper_tiny: Path, speech: Path, timestamps: bool
+    pair: Pair, encoded: list[tuple[Tensor, Tensor]], timestamps: bool
 ) -> None:
-    """Token for token.
-
-    A loop is cut short here and not there, so that it is compared up to where it was cut.
-    """
-    oracle = ctranslate2.models.Whisper(str(whisper_tiny), compute_type="float32")
-    lines = map(json.loads, (speech / "manifest.jsonl").read_text().splitlines())
-    clips = [c["audio"] for c in lines if c["lang"] == "en" and c["seconds"] < 29][::_EVERY]
-    assert len(clips) >= 3
-    prompt = tiny.tokens.opening("en", timestamps=timestamps)
-    for clip in clips:
-        mel = features(hear(_read(speech / clip), 80), 3000)
-        batch = np.ascontiguousarray(mel.T[None].numpy())
-        theirs = oracle.generate(
-            ctranslate2.StorageView.from_array(batch),
-            [prompt],
-            beam_size=1,
-            max_length=len(prompt) + 120,
-            return_no_speech_prob=True,
-        )[0]
-        with torch.inference_mode():
-            states = tiny.encoder(mel[None])[0]
-        ours = alone(tiny, states, RowRequest(max_tokens=120, timestamps=timestamps))
-        expected = theirs.sequences_ids[0]
-        if repeats(ours.tokens):
-            expected = expected[: len(ours.tokens)]
-        assert list(ours.tokens) == expected, clip
+    """Token for token, up to a near-tie in one clip at most."""
+    assert len(encoded) >= 3
+    opening = pair.ours.tokens.opening("en", timestamps=timestamps)
+    differing = 0
+    for mel, states in encoded:
+        theirs = pair.expect(mel, opening, _MAX_TOKENS)
+        ours = pair.decode(states, RowRequest(_MAX_TOKENS, timestamps=timestamps))
+        found = pair.difference(states, opening, list(ours.tokens), list(theirs.sequences_ids[0]))
+        assert found is None or found.gap < NEAR_TIE
+        differing += found is not None
         assert ours.no_speech_prob == pytest.approx(theirs.no_speech_prob, abs=1e-3)
+    assert differing <= 1
+
+
+def test_a_wrong_token_is_no_near_tie(pair: Pair, encoded: list[tuple[Tensor, Tensor]]) -> None:
+    opening = pair.ours.tokens.opening("en")
+    states = encoded[0][1]
+    tokens = list(pair.decode(states, RowRequest(_MAX_TOKENS)).tokens)
+    assert pair.difference(states, opening, tokens, tokens) is None
+    for place in range(0, len(tokens), 3):
+        wrong = [*tokens[:place], tokens[place] + 1, *tokens[place + 1 :]]
+        found = pair.difference(states, opening, tokens, wrong)
+        assert found is not None
+        assert found.position == place
+        assert found.gap > NEAR_TIE
+    short = pair.difference(states, opening, tokens, tokens[:-1])
+    assert short is not None
+    assert short.position == len(tokens) - 1
+    assert short.gap > NEAR_TIE

@@ -1,0 +1,36 @@
+"""The encoder on a queue of its own, so that a long pass of it delays no token."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.whisper.encoder import Encoder
+from kernels.queues import Queues, send
+
+
+class QueuedEncoding:
+    """An encoder pass that was put into the encoder's queue whole.
+
+    Like ``Encoding``, but advancing it is only to ask how far the device is.
+    """
+
+    def __init__(self, encoder: Encoder, mel: Tensor, device: torch.device, queues: Queues) -> None:
+        """mel ``[batch, frames, n_mels]`` float32 on the host."""
+        self._reader = queues.decoder
+        with queues.encoder.open():
+            self._states = encoder(send(mel, device))
+            self._made = queues.encoder.mark()
+
+    def advance(self) -> bool:
+        """Whether it is still under way; never waits."""
+        return not self._made.query()
+
+    def wait(self) -> None:
+        """Let the host sleep until it is done."""
+        self._made.synchronize()
+
+    def finish(self) -> Tensor:
+        """States ``[batch, positions, width]`` for the decoder's queue, which waits for them."""
+        self._reader.adopt(self._states, self._made)
+        return self._states
