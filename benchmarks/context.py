@@ -34,7 +34,7 @@ import numpy as np
 from rich.progress import track
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from benchmarks.machine import describe
+from benchmarks.load import results
 from engine.asr.backend import AsrBackend, AsrJob
 from engine.asr.ct2 import CTranslate2Whisper
 from engine.asr_lane import AsrLane, Submit
@@ -82,15 +82,19 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="(default: benchmarks/results/context-ASR.json)")
     args = parser.parse_args()
-    out = args.out or Path(f"benchmarks/results/context-{args.asr}.json")
+    out = args.out or results.RESULTS / f"context-{args.asr}.json"
     clips = load_clips(Path(os.environ["ANTIPHON_SPEECH"]))
     settings = EngineSettings()
     folder = resolve(args.model, "asr", settings.home)
     rows = in_torch(folder, settings) if args.asr == "torch" else in_ctranslate2(folder, settings)
-    results: dict[str, object] = {
+    told = {
+        "model": args.model,
+        "asr": args.asr,
         "speech_s": round(sum(len(c.pcm) for c in clips) / SAMPLE_RATE, 1),
         "shifts_ms": args.shifts_ms,
     }
+    report = results.head("context", told) | {"rows": {}}
+    spent = "encode_cpu_s" if args.asr == "ctranslate2" else "cpu_s"
     reference: list[int] = []
     for name, transcribe, cpu_s in rows:
         before = cpu_s()
@@ -101,11 +105,11 @@ def main() -> None:
         ]
         errors = [wrong_words(clips[i % len(clips)].text, text) for i, text in enumerate(heard)]
         reference = reference or errors
-        results[name] = word_errors(errors, reference, words(clips), len(clips)) | {
-            "cpu_s": round((cpu_s() - before) / len(args.shifts_ms), 2),
+        report["rows"][name] = word_errors(errors, reference, words(clips), len(clips)) | {
+            spent: round((cpu_s() - before) / len(args.shifts_ms), 2),
         }
-        print(name, results[name])
-    out.write_text(json.dumps(describe() | {"model": args.model, **results}, indent=2) + "\n")
+        print(name, report["rows"][name])
+        results.write(report, out)
     print(f"written to {out}")
 
 

@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     output = parser.parse_args().output
     model = shapes()
-    result = results.start("limits", {"model": "base"})
+    result = results.head("limits", {"model": "base"})
     result |= {"shapes": asdict(model), "peaks": peaks(), "least": least(model)}
     results.write(result, output)
     print(result["peaks"], result["least"], sep="\n")

@@ -23,33 +23,27 @@ import numpy as np
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from benchmarks.context import Clip, load_clips
-from benchmarks.machine import describe
+from benchmarks.load import results
 from engine.config import EngineSettings
 from engine.engine import Engine
 from engine.types import SAMPLE_RATE, AudioConsumed, Event, Failure, Pcm, SessionOptions, Transcript
-
-RESULTS = Path(__file__).parent / "results" / "long_speech.json"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--asr", default="torch", choices=["torch", "ctranslate2"])
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file of results")
+    parser.add_argument("--out", type=Path, default=results.RESULTS / "long_speech.json")
     args = parser.parse_args()
     clips = load_clips(Path(os.environ["ANTIPHON_SPEECH"]))
     pcm, said = join(clips, args.minutes * 60)
     settings = EngineSettings(asr=args.asr, llm="echo")
     heard, took_s = transcribe(settings, pcm)
-    result = describe() | {
-        "asr": args.asr,
-        "speech_s": round(len(pcm) / SAMPLE_RATE, 1),
-        "transcribed_in_s": round(took_s, 1),
-        **compare(said, heard),
-    }
+    known = {"asr": args.asr, "speech_s": round(len(pcm) / SAMPLE_RATE, 1)}
+    result = results.head("long_speech", known)
+    result |= {"transcribed_in_s": round(took_s, 1)} | compare(said, heard)
     print(json.dumps(result, indent=2))
-    args.out.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"written to {args.out}")
+    results.write(result, args.out)
 
 
 def join(clips: list[Clip], seconds: float) -> tuple[Pcm, str]:

@@ -7,8 +7,14 @@ import os
 import platform
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-PACKAGES = ("antiphon", "av", "ctranslate2", "numpy", "torch", "websockets", "xllamacpp")
+import psutil
+
+PACKAGES = (
+    *("antiphon", "av", "ctranslate2", "faster-whisper", "numpy", "torch", "websockets"),
+    "xllamacpp",
+)
 
 
 def processor() -> str:
@@ -19,13 +25,14 @@ def processor() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-def describe(packages: tuple[str, ...] = PACKAGES) -> dict[str, object]:
-    """Device, cores, load, date and versions, for the head of a JSON file."""
+def describe() -> dict[str, Any]:
+    """Device, cores, memory, load, date and versions, for the head of a JSON file."""
     return {
         "device": processor(),
         "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "load_average_1_min": round(os.getloadavg()[0], 2),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in packages},
+        "versions": {name: metadata.version(name) for name in PACKAGES},
     }

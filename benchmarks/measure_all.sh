@@ -1,27 +1,27 @@
 #!/usr/bin/env bash
-# Measures everything that docs/BENCHMARKS.md shows, and rewrites the page: about 40 minutes, on a
+# Measures what docs/BENCHMARKS.md shows, and rewrites the page: about 55 minutes (65 at most), on a
 # machine that does nothing else. Each part writes its own JSON as soon as it has something, is cut
 # off when its time is over, and does not stop the others.
 #
-#   benchmarks/measure_all.sh              everything
+#   benchmarks/measure_all.sh              everything that depends on the load
 #   benchmarks/measure_all.sh limits compare   only these parts
 #
-# Only by name, since each takes minutes and needs ANTIPHON_SPEECH (the page shows none of them yet):
-# whisper (Whisper's parts beside CTranslate2), context (words of the shortened context), stability
-# (rules for settling words), long-speech (ten minutes without a pause), oracle (tokens against
-# CTranslate2's). More than one at a time wants a larger BUDGET_S (seconds in all).
+# Only by name, since they change with the models and not with the server, take minutes each, and
+# need ANTIPHON_SPEECH: whisper, context, stability, long-speech, oracle; and media.
 set -u
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 antiphon=${ANTIPHON:-.venv/bin/antiphon}
 out=${RESULTS:-benchmarks/results}
 curve=${CURVE:-1,2,4,8,16,32} # speakers at once
-talk=${TALK:-1,2,4,8,16}
+ours=${OURS:-$curve,64}       # with this server alone
+talk=${TALK:-1,4,8,16}
 few=${FEW:-1,4}
 other=${OTHER:-1,4,16} # with the other way to run Whisper
-budget_s=${BUDGET_S:-2400}
-timing="--ramp 3 --warmup 3 --duration ${DURATION_S:-20} --drain 12"
-parts=${*:-"limits continuous compare-stream final-time conversation compare latency first-token barge-in early-start profile continuous-ctranslate2 webm mixed churn simulation"}
+if [ $# -gt 0 ]; then budget_s=${BUDGET_S:-7200}; else budget_s=${BUDGET_S:-3900}; fi
+# few speakers are measured for longer, until there are enough turns for a median
+timing="--ramp 3 --warmup 3 --duration ${DURATION_S:-20} --drain 12 --turns ${TURNS:-8}"
+parts=${*:-"limits continuous profile compare-stream simulation final-time conversation compare latency first-token barge-in early-start continuous-ctranslate2 webm mixed churn"}
 failed=""
 mkdir -p "$out" .benchmarks
 
@@ -56,6 +56,14 @@ load() {
 	[ -f ".benchmarks/load-$name.json" ] && cp ".benchmarks/load-$name.json" "$out/"
 }
 
+# carried: how many sessions the continuous load found to be carried, or 8.
+carried() {
+	"$python" - "$out/load-continuous.json" 2>/dev/null <<-'EOF' || echo 8
+		import json, sys
+		print(json.load(open(sys.argv[1]))["capacity"]["sessions"] or 1)
+	EOF
+}
+
 # as .ci/run finds it; without it, the few embedded phrases are spoken
 if [ -z "${ANTIPHON_SPEECH:-}" ] && [ -d ../shared/speech ]; then
 	ANTIPHON_SPEECH=$(cd ../shared/speech && pwd)
@@ -67,16 +75,17 @@ rm -f .benchmarks/load-*.json
 
 measure() {
 	run limits 60 "$python" -m benchmarks.limits "$out/limits.json"
-	load continuous 420 --sessions "$curve" --find-capacity -- --llm echo
+	load continuous 600 --sessions "$ours" --find-capacity -- --llm echo
+	load profile 70 --sessions "${PROFILE_SESSIONS:-$(carried)}" --py-spy -- --llm echo
 	# shellcheck disable=SC2086
-	run compare-stream 330 "$antiphon" bench compare $timing --peers whisperlive-batch \
-		--sessions "$curve" --stop-at-hopeless --output "$out/compare-stream.json"
+	run compare-stream 540 "$antiphon" bench compare $timing --peers whisperlive-batch \
+		--sessions "$curve" --output "$out/compare-stream.json"
 	run simulation 60 "$python" -m benchmarks.simulate "$out/load-continuous.json" \
 		"$out/simulation.json"
 	run final-time 240 "$python" -m benchmarks.final_time "$out/final_time.json"
-	load conversation 240 --profile conversation --sessions "$talk"
+	load conversation 300 --profile conversation --sessions "$talk" --turns 6
 	# shellcheck disable=SC2086
-	run compare 400 "$antiphon" bench compare $timing --sessions "$few" \
+	run compare 660 "$antiphon" bench compare $timing --sessions "$few" \
 		--peers whisperlive,faster-whisper,faster-whisper-batched,whisper-cpp \
 		--output "$out/compare.json"
 	run latency 200 "$antiphon" bench latency --output "$out/latency.json"
@@ -84,16 +93,19 @@ measure() {
 	run barge-in 240 "$python" -m benchmarks.barge_in --rounds 12 --out "$out/barge_in.json"
 	run early-start 480 "$python" -m benchmarks.early_start --out "$out/early_start.json" \
 		--clips "${EARLY_CLIPS:-8}"
-	load profile 60 --sessions "${PROFILE_SESSIONS:-8}" --py-spy -- --llm echo
-	load continuous-ctranslate2 130 --sessions "$other" -- --llm echo --asr ctranslate2
+	load continuous-ctranslate2 210 --sessions "$other" -- --llm echo --asr ctranslate2
 	load webm 60 --sessions 4 --encoding webm -- --llm echo
 	load mixed 80 --sessions 4 --profile mixed -- --llm echo
 	load churn 60 --sessions 8 --profile churn -- --llm echo
+
 	run whisper 600 "$python" -m benchmarks.whisper --out "$out/whisper.json"
-	run context 900 "$python" -m benchmarks.context --asr torch --out "$out/context-torch.json"
-	run stability 900 "$python" -m benchmarks.stability --out "$out/stability.json"
+	run context 1500 "$python" -m benchmarks.context --asr torch --out "$out/context-torch.json"
+	run context 900 "$python" -m benchmarks.context --asr ctranslate2 \
+		--out "$out/context-ctranslate2.json"
+	run stability 900 "$python" -m benchmarks.stability --clips 24 --out "$out/stability.json"
 	run long-speech 900 "$python" -m benchmarks.long_speech --out "$out/long_speech.json"
 	run oracle 900 "$python" -m benchmarks.oracle "$out/oracle.json"
+	run media 300 "$python" -m benchmarks.media --output "$out/media.json"
 
 	"$python" -m benchmarks.page --results "$out" --page "${PAGE:-docs/BENCHMARKS.md}" ||
 		failed="$failed page"

@@ -1,6 +1,6 @@
 """What the decoding of clients' audio costs: processor time and memory, for each format.
 
-    python benchmarks/media.py --help
+    python -m benchmarks.media --help
 
 Each format is a signal of speech's loudness and bandwidth, muxed by FFmpeg as a live recorder
 would, fed in chunks of 100 ms on one thread. Processor time is that of the process; memory is
@@ -11,17 +11,13 @@ half a second and then wait.
 from __future__ import annotations
 
 import argparse
-import datetime
 import io
 import json
 import multiprocessing
 import os
 import statistics
-import struct
-import sys
 import time
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +25,9 @@ import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from benchmarks.machine import processor
+from benchmarks.load import results
 from server.media.stream import AudioStream, Declared
 
-RESULTS = Path(__file__).parent / "results" / "media.json"
 CHUNK_MS = 100
 _FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "100000"}
 _OPUS = {"application": "voip", "frame_duration": "60"}
@@ -157,19 +150,12 @@ def count_threads() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-def describe_machine() -> dict[str, Any]:
-    return {
-        "device": processor(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-        "pointer_bits": 8 * struct.calcsize("P"),
-        "versions": {
-            "python": sys.version.split()[0],
-            "av": metadata.version("av"),
-            "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
-            "numpy": metadata.version("numpy"),
-        },
-    }
+def head(settings: dict[str, Any]) -> dict[str, Any]:
+    begun = results.head("media", settings)
+    begun["machine"]["versions"]["libavcodec"] = ".".join(
+        map(str, av.library_versions["libavcodec"])
+    )
+    return begun
 
 
 def main() -> None:
@@ -178,23 +164,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--streams", type=int, default=1000, help="that are open at once")
     parser.add_argument("--formats", nargs="*", choices=NAMES, default=NAMES)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=results.RESULTS / "media.json")
     options = parser.parse_args()
-    report: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": describe_machine(),
-        "settings": {"seconds": options.seconds, "repeats": options.repeats,
-                     "streams": options.streams, "chunk_ms": CHUNK_MS},
-        "formats": {},
-    }  # fmt: skip
+    settings = {"seconds": options.seconds, "repeats": options.repeats,
+                "streams": options.streams, "chunk_ms": CHUNK_MS}  # fmt: skip
+    report = head(settings) | {"formats": {}}
     for name in options.formats:
         row = measure_time(name, options.seconds, options.repeats)
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             row |= pool.apply(measure_memory, (name, options.streams))
         report["formats"][name] = row
         print(f"{name:18}", json.dumps(row))
-    options.output.parent.mkdir(exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=1) + "\n")
+    results.write(report, options.output)
 
 
 if __name__ == "__main__":

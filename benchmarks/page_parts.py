@@ -1,9 +1,33 @@
-"""Cells, tables and provenance, as Markdown."""
+"""Cells, tables, pictures and provenance, as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from benchmarks.load import plots
+
+NOT_MEASURED = "*Not measured yet: `make bench` writes this part.*"
+Result = dict[str, Any]
+Runs = Sequence[dict[str, Any]]
+
+
+class Pictures:
+    """A folder of plots; each is named, and comes back as a Markdown image."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, name: str, svg: str, says: str) -> str:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / f"{name}.svg").write_text(plots.standalone(svg), "utf-8")
+        return f"![{says}](benchmarks/{name}.svg)"
+
+
+def ordered(runs: Runs) -> list[dict[str, Any]]:
+    """By the number of sessions."""
+    return sorted(runs, key=lambda run: int(run["load"]["sessions"]))
 
 
 def dig(value: Any, *path: str) -> float | None:
@@ -25,7 +49,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(_escape(text) for text in line) + " |" for line in lines)
 
 
-def measured_at(result: dict[str, Any]) -> str:
+def measured_at(result: Result) -> str:
     """Date, machine and versions of a result."""
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())

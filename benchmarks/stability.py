@@ -24,7 +24,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.whisper import SAMPLE_RATE, Report, machine, utterances
+from benchmarks.load import results
+from benchmarks.whisper import SAMPLE_RATE, Report, utterances
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.words import words_of
 from engine.models import resolve
@@ -34,7 +35,6 @@ from engine.whisper.alignment import settled_tokens
 from engine.whisper.backend import TorchWhisper
 from server.sources import load
 
-RESULTS = Path(__file__).parent / "results" / "stability.json"
 TAILS_S = (0.5, 0.8)
 LIKELY = math.log(0.5)
 RULES = (
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--model", default="base", help="name or folder (default: base)")
     parser.add_argument("--clips", type=int, default=12, help="sentences (default: 12)")
     parser.add_argument("--every", type=float, default=0.6, help="seconds (default: 0.6)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file of results")
+    parser.add_argument("--out", type=Path, default=results.RESULTS / "stability.json")
     args = parser.parse_args()
     folder = resolve(args.model, "asr", load({}, os.environ).home)
     listener = Listener(folder)
@@ -145,10 +145,10 @@ def main() -> None:
     clips = utterances(Path(os.environ["ANTIPHON_SPEECH"]), 4, 14, args.clips)
     for key, pcm in enumerate(clips):
         listen(listener, key, pcm, args.every, tallies)
-    report: Report = {"machine": machine(), "model": folder.name, "clips": len(clips)}
-    report["every_s"] = args.every
-    report |= {name: tally.report() for name, tally in tallies.items()}
-    args.out.write_text(json.dumps(report, indent=2) + "\n")
+    settings = {"model": folder.name, "clips": len(clips), "every_s": args.every}
+    report = results.head("stability", settings)
+    report["rules"] = {name: tally.report() for name, tally in tallies.items()}
+    results.write(report, args.out)
     print(json.dumps(report, indent=2))
 
 

@@ -10,13 +10,11 @@ other work on the machine disturbs them little; the ratios are what to read. Bot
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ import numpy as np
 import torch
 from faster_whisper import WhisperModel as FasterWhisper
 
-from benchmarks.machine import processor
+from benchmarks.load import results
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.models import resolve
 from engine.types import Pcm
@@ -36,7 +34,6 @@ from engine.whisper.model import WhisperModel
 from engine.whisper.row import RowRequest, RowResult
 from server.sources import load
 
-RESULTS = Path(__file__).parent / "results" / "whisper.json"
 SAMPLE_RATE = 16_000
 Report = dict[str, Any]
 
@@ -212,23 +209,12 @@ def draft_figures(folder: Path, threads: int, clips: list[Pcm]) -> Report:
     return report
 
 
-def machine() -> Report:
-    packages = ("torch", "ctranslate2", "faster-whisper", "numpy")
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": processor(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "load_average": os.getloadavg(),
-        "versions": {name: metadata.version(name) for name in packages},
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="base", help="name or folder (default: base)")
     parser.add_argument("--threads", type=int, default=1, help="of each side (default: 1)")
     parser.add_argument("--clips", type=int, default=12, help="utterances (default: 12)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file of results")
+    parser.add_argument("--out", type=Path, default=results.RESULTS / "whisper.json")
     args = parser.parse_args()
     speech = Path(os.environ["ANTIPHON_SPEECH"])
     folder = resolve(args.model, "asr", load({}, os.environ).home)
@@ -238,14 +224,15 @@ def main() -> None:
         str(folder), compute_type="int8", intra_threads=args.threads
     )
     long = utterances(speech, 14, 25, 1)[0]
-    report = {"machine": machine(), "model": folder.name, "threads": args.threads}
-    report["type"] = str(model.dtype).removeprefix("torch.")
+    settings = {"model": folder.name, "threads": args.threads,
+                "type": str(model.dtype).removeprefix("torch.")}  # fmt: skip
+    report = results.head("whisper", settings)
     with torch.inference_mode():
         report["encode"] = list(encode_figures(model, oracle, np.tile(long, 2)))
         report["step"] = list(step_figures(model, oracle, long))
     report["work"] = work_figures(folder, args.threads, utterances(speech, 2, 16, args.clips))
     report["drafts"] = draft_figures(folder, args.threads, utterances(speech, 4, 9, args.clips))
-    args.out.write_text(json.dumps(report, indent=2) + "\n")
+    results.write(report, args.out)
     print(json.dumps(report, indent=2))
 
 

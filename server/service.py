@@ -21,6 +21,7 @@ from server.config import Settings
 from server.connection import Connection
 from server.http import Http
 from server.hub import Hub
+from server.loop_watch import watch_loop
 from server.web_files import load_web_files
 
 MakeEngine = Callable[[Settings, Deliver], EngineClient]
@@ -73,12 +74,14 @@ class Service:
         server = await self._listen()
         url = self._url(server)
         log.info("listening on %s, loading the models", url)
+        watching = asyncio.create_task(watch_loop())
         try:
             if await self._start_engine():
                 on_ready(url)
                 dead = await self._stopped_or_dead()
                 await self._drain()
         finally:
+            watching.cancel()
             server.close(reason="the server is stopping")
             await server.wait_closed()
             if self._hub.engine is not None and not self.is_starting:

@@ -42,11 +42,14 @@ def select(sessions: Sequence[SessionRecord], window: Window) -> Measured:
     return Measured(sessions, turns)
 
 
-def latencies(measured: Measured) -> dict[str, dict[str, float]]:
-    """Percentiles of each stage. Times count from the moment when speech was due to end, so a
-    late server cannot hide by being waited for; a turn without its final text counts with the
-    time that it was waited for."""
+def latencies(measured: Measured, silences_s: Mapping[int, float]) -> dict[str, dict[str, float]]:
+    """Percentiles of each stage. Times count from the moment when a clip's last sample was due, so
+    a late server cannot hide by being waited for; a turn without its final text counts with the
+    time that it was waited for. ``after_voice_s`` counts from the end of the voice, which is
+    ``silences_s`` (by clip) earlier."""
     turns = [turn for _, turn in measured.turns]
+    final_s = [final_latency(session, turn) for session, turn in measured.turns]
+    silence_s = [silences_s.get(turn.clip, 0.0) for turn in turns]
     return {
         "handshake_ms": percentiles([s.handshake_ms for s in measured.sessions]),
         "ack_ms": percentiles(list(itertools.chain(*(s.acks_ms for s in measured.sessions)))),
@@ -54,7 +57,11 @@ def latencies(measured: Measured) -> dict[str, dict[str, float]]:
             list(itertools.chain(*(s.send_late_ms for s in measured.sessions)))
         ),
         "first_partial_s": percentiles(_since_start(turns)),
-        "final_s": percentiles([final_latency(session, t) for session, t in measured.turns]),
+        "final_s": percentiles(final_s),
+        "after_voice_s": percentiles(
+            [None if at is None else at + s for at, s in zip(final_s, silence_s, strict=True)]
+        ),
+        "silence_s": percentiles(silence_s),
         "first_token_s": percentiles(_since_end(turns, "first_token_s")),
         "response_s": percentiles(_since_end(turns, "response_s")),
     }

@@ -18,7 +18,7 @@ from benchmarks.load.findings import Patience
 from benchmarks.load.profiles import PROFILES
 from benchmarks.load.progress import RunProgress
 from benchmarks.load.records import Encoding
-from benchmarks.load.run import Load, Server, clips_for, measure
+from benchmarks.load.run import Load, Server, clips_for, lengthened, measure
 from benchmarks.load.speech import Clip, describe_source
 from benchmarks.load.verdict import Target, find_capacity
 from engine.errors import ConfigError
@@ -45,6 +45,8 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
     add("--sessions", type=_counts, default=[8], metavar="N[,N…]",
         help="conversations at once; several numbers make a curve (default: 8)")  # fmt: skip
     add("--duration", type=float, default=30.0, metavar="S", help="measured time (default: 30)")
+    add("--turns", type=int, default=0, metavar="N",
+        help="measure longer where so few sessions would say fewer turns (default: 0)")  # fmt: skip
     add("--profile", choices=list(PROFILES), default="continuous",
         help="what the sessions do (default: continuous)")  # fmt: skip
     add("--encoding", choices=get_args(Encoding), default="pcm", help="of audio (default: pcm)")
@@ -112,7 +114,7 @@ class Bench:
         self._args, self._console, self._result = args, console, result
 
     def measure(self, sessions: int, profile: bool = False) -> dict[str, Any]:
-        load = replace(self._base, sessions=sessions)
+        load = lengthened(replace(self._base, sessions=sessions), self._clips, self._args.turns)
         what = f"{self._server.name}, {load.profile}, {sessions:2} sessions"
         profiling: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if profile and self._server.pid is not None:

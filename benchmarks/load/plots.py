@@ -83,7 +83,7 @@ def over_time(
     with mpl.rc_context(_STYLE):
         figure, axes = _figure("End of speech to final text", "s", "seconds into the run")
         at, latency = np.array([point[0] for point in points]), [point[1] for point in points]
-        axes.scatter(at, latency, s=12, color=BLUE, alpha=0.45, linewidths=0, label="a turn")
+        axes.scatter(at, latency, s=18, color=BLUE, alpha=0.6, linewidths=0, label="a turn")
         if len(points) >= 8:
             middle, p50, p95 = _windows(at, np.array(latency))
             axes.plot(middle, p50, color=ORANGE, label="p50 around it")
@@ -110,7 +110,8 @@ def machine_over_time(samples: Sequence[Sequence[float]], measured: tuple[float,
         right.grid(visible=False)
         right.spines["right"].set_visible(True)
         handles = [*axes.get_lines(), *right.get_lines()]
-        axes.legend(handles, ["cores", "memory"], fontsize=9, loc="lower right")
+        figure.legend(handles, ["cores", "memory"], fontsize=9, ncols=2,
+                      loc="outside upper right")  # fmt: skip
         return _svg(figure)
 
 

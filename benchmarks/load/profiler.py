@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,9 @@ import psutil
 from benchmarks.load.profiles import Window
 
 _RATE_HZ = 100
-_KEPT = 25
+_KEPT = 8
 NATIVE = "native threads"
+EVENT_LOOP = "MainThread"
 
 
 @dataclass(slots=True)
@@ -47,14 +49,14 @@ def profiled(pid: int, window: Window) -> Iterator[Profiled]:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         one = Profiled()
-        before = thread_times(pid)
+        before, began = thread_times(pid), time.monotonic()
         try:
             yield one
-            after = thread_times(pid)
+            after, took_s = thread_times(pid), time.monotonic() - began
             said, _ = process.communicate(timeout=60)
             if file.is_file():
                 raw = file.read_text()
-                one.outcome = parse(raw) | {"cpu_s": by_name(before, after, raw)}
+                one.outcome = outcome(raw, by_name(before, after, raw), took_s)
             else:
                 one.outcome = {"error": said[-500:]}
         finally:
@@ -79,30 +81,37 @@ def by_name(before: dict[int, float], after: dict[int, float], raw: str) -> dict
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def parse(raw: str) -> dict[str, Any]:
-    """``raw`` has a line for each stack: frames joined by ``;`` and how often it was seen."""
-    threads: collections.Counter[str] = collections.Counter()
-    own: collections.Counter[str] = collections.Counter()
-    total = 0
-    for line in raw.splitlines():
-        stack, _, seen = line.rpartition(" ")
-        frames = stack.split(";")
-        thread = frames[0] if frames[0].startswith("thread") else "main"
-        threads[thread] += int(seen)
-        own[f"{thread.partition(': ')[2] or thread}: {frames[-1]}"] += int(seen)
-        total += int(seen)
+def outcome(raw: str, cpu_s: dict[str, float], took_s: float) -> dict[str, Any]:
+    """A row for each thread: its share of one core, and the lines that it was seen in."""
+    seen = lines_of(raw)
     return {
-        "samples": total,
+        "samples": sum(sum(lines.values()) for lines in seen.values()),
         "rate_hz": _RATE_HZ,
-        "threads": _shares(threads, total),
-        "own": _shares(own, total),
+        "threads": [
+            {"name": name, "cores": used_s / took_s, "lines": _shares(seen[name])}
+            for name, used_s in cpu_s.items()
+        ],
     }
 
 
-def _shares(counter: collections.Counter[str], total: int) -> list[dict[str, Any]]:
+def lines_of(raw: str) -> dict[str, collections.Counter[str]]:
+    """How often each thread was seen in each line of Python, calls into native code included.
+
+    ``raw`` has a line for each stack: frames joined by ``;`` and how often it was seen.
+    """
+    seen: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for line in raw.splitlines():
+        stack, _, times = line.rpartition(" ")
+        frames = stack.split(";")
+        seen[frames[0].partition(": ")[2] or EVENT_LOOP][frames[-1]] += int(times)
+    return seen
+
+
+def _shares(lines: collections.Counter[str]) -> list[dict[str, Any]]:
+    total = lines.total()
     return [
-        {"where": _anonymous(where), "share": seen / total}
-        for where, seen in counter.most_common(_KEPT)
+        {"where": _anonymous(where), "share": times / total}
+        for where, times in lines.most_common(_KEPT)
     ]
 
 

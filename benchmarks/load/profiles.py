@@ -12,6 +12,7 @@ from benchmarks.load.speech import Clip
 
 SPEECH_SHARE = 0.4
 """Of a conversation, the part in which its person speaks."""
+WITH_PAUSES = ("conversation", "mixed")
 _CLUSTERS = 4
 _CHURN_LIFE_S = (4.0, 15.0)
 _CHURN_DROPS = 0.3

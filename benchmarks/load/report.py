@@ -29,7 +29,7 @@ def render(result: dict[str, Any]) -> str:
         title=html.escape(f"{settings['name']} · {settings['profile']}"),
         summary=_summary(result, runs),
         curve="".join(_curves(runs, settings["target_p95_s"])),
-        table=_table(_figures(runs), [f"{run['load']['sessions']} sessions" for run in runs]),
+        table=_table(_figures(runs), [_sessions_of(run) for run in runs]),
         runs="".join(_run(run, settings["target_p95_s"]) for run in reversed(runs)),
         machine=_table(_machine(result), ["value"]),
     )
@@ -48,9 +48,8 @@ def _summary(result: dict[str, Any], runs: Sequence[Run]) -> str:
     best = next((run for run in reversed(runs) if run["carried"]), biggest)
     if best and best["latency"]["final_s"]["count"]:
         final, words = best["latency"]["final_s"], best["words"]
-        n = best["load"]["sessions"]
         tiles.insert(1, ("end of speech to final text, p95", f"{final['p95']:.2f} s",
-                         f"p50 {final['p50']:.2f} s at {n} sessions"))  # fmt: skip
+                         f"p50 {final['p50']:.2f} s at {_sessions_of(best)}"))  # fmt: skip
         tiles.insert(2, ("word error rate", f"{words['percent']:.1f} %",
                          f"the model alone: {words['offline_percent']:.1f} %"))  # fmt: skip
     return "".join(
@@ -102,6 +101,8 @@ def _figures(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 _STAGES = {
     "final_s": "end of speech → final text",
+    "after_voice_s": "end of the voice → final text",
+    "silence_s": "silence after the voice in the recordings",
     "first_partial_s": "begin of speech → first partial",
     "first_token_s": "end of speech → first reply token",
     "response_s": "end of speech → chatbot_response",
@@ -124,6 +125,21 @@ _ROWS: tuple[tuple[str, tuple[str, ...], int], ...] = (
     ("server: processor time per second of speech (s)", ("cost", "cpu_per_speech_s"), 3),
     ("server: memory, highest (MB)", ("cost", "memory_mb_max"), 0),
     ("server: threads", ("cost", "threads_max"), 0),
+    (
+        "server: event loop, 99 % of timers late by less than (ms)",
+        ("metrics", "event_loop", "p99_under_ms"),
+        0,
+    ),
+    (
+        "server: event loop, latest timer by less than (ms)",
+        ("metrics", "event_loop", "latest_under_ms"),
+        0,
+    ),
+    (
+        "server: event loop, timers late by more than 20 ms",
+        ("metrics", "event_loop", "over_20_ms"),
+        0,
+    ),
     ("generator: cores", ("generator", "cpu_cores"), 2),
     ("generator: processes", ("generator", "processes"), 0),
     ("generator: memory (MB)", ("generator", "memory_mb"), 0),
@@ -144,10 +160,15 @@ def _run(run: Run, target_s: float) -> str:
     said = "carried" if run["carried"] else "; ".join(run["reasons"])
     kind = "good" if run["carried"] else "bad"
     return (
-        f'<section><h2>{load["sessions"]} sessions <span class="{kind}">{html.escape(said)}</span>'
+        f'<section><h2>{_sessions_of(run)} <span class="{kind}">{html.escape(said)}</span>'
         f'</h2><div class="plots">{"".join(parts)}</div>{_findings(run)}{_stages(run)}'
         f"{_sessions(run)}{_profile(run)}</section>"
     )
+
+
+def _sessions_of(run: Run) -> str:
+    count = run["load"]["sessions"]
+    return "1 session" if count == 1 else f"{count} sessions"
 
 
 def _findings(run: Run) -> str:
@@ -185,10 +206,16 @@ def _profile(run: Run) -> str:
     profile = run.get("profile")
     if not profile or "error" in profile:
         return ""
-    rows = {one["where"]: [f"{one['share']:.1%}"] for one in profile["own"]}
-    threads = {name: [f"{cpu_s:.2f}"] for name, cpu_s in profile["cpu_s"].items()}
-    inside = _table(threads, ["processor (s)"]) + _table(rows, ["share of Python samples"])
+    rows = {
+        one["name"]: [f"{one['cores']:.2f}", *_lines_seen(one["lines"])]
+        for one in profile["threads"]
+    }
+    inside = _table(rows, ["cores", "lines that it was seen in most"])
     return f"<details open><summary>Where the server's time goes</summary>{inside}</details>"
+
+
+def _lines_seen(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [", ".join(f"{one['where']} {one['share']:.0%}" for one in lines) or "—"]
 
 
 def _machine(result: dict[str, Any]) -> dict[str, list[str]]:

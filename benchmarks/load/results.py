@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from benchmarks import machine
 
 RESULTS = Path(__file__).parent.parent / "results"
 
 
+def head(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The beginning of every result."""
+    return {"kind": kind, "machine": machine.describe(), "settings": settings}
+
+
 def start(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The beginning of a result: its ``runs`` are added as they are made."""
-    return {"kind": kind, "machine": _machine(), "settings": settings, "runs": []}
+    """The beginning of a result whose ``runs`` are added as they are made."""
+    return head(kind, settings) | {"runs": []}
 
 
 def write(result: dict[str, Any], path: Path) -> None:
@@ -32,11 +35,6 @@ def read(path: Path) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return found
-
-
-def _machine() -> dict[str, Any]:
-    memory_gb = psutil.virtual_memory().total / 2**30
-    return machine.describe((*machine.PACKAGES, "faster-whisper")) | {"memory_gb": memory_gb}
 
 
 def _lines(result: dict[str, Any]) -> str:

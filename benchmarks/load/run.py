@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 from benchmarks.load import figures, fleet, server_watch
 from benchmarks.load.findings import Patience, find
 from benchmarks.load.offline import offline_texts
-from benchmarks.load.profiles import PROFILES, Window
+from benchmarks.load.profiles import PROFILES, SPEECH_SHARE, WITH_PAUSES, Window
 from benchmarks.load.records import Encoding, WorkerRecord
 from benchmarks.load.speech import Clip, load_english, load_mixed
 from benchmarks.load.verdict import Target, generator_was_late, reasons
+from benchmarks.load.voice import silences_s
 
 _KEPT_FINDINGS = 200
 
@@ -55,6 +57,15 @@ class Load:
         return self.window.until_s + self.drain_s
 
 
+def lengthened(load: Load, clips: Sequence[Clip], turns: int) -> Load:
+    """Long enough for about so many turns in all, where few sessions would say fewer."""
+    each_s = sum(clip.seconds for clip in clips) / len(clips)
+    if load.profile in WITH_PAUSES:
+        each_s /= SPEECH_SHARE
+    needed_s = math.ceil(turns * each_s / load.sessions)
+    return replace(load, duration_s=max(load.duration_s, float(needed_s)))
+
+
 def clips_for(profile: str) -> list[Clip]:
     return load_mixed() if profile == "mixed" else load_english()
 
@@ -70,7 +81,9 @@ def measure(
     """Everything that one run showed, as JSON would have it."""
     crowd = _crowd(server, load, clips)
     used = {turn.clip for plan in crowd.plans for turn in plan.turns}
-    alone = dict(zip(used, offline_texts([clips[index] for index in used]), strict=True))
+    spoken = [clips[index] for index in used]
+    alone = dict(zip(used, offline_texts(spoken), strict=True))
+    silence_s = dict(zip(used, silences_s(spoken), strict=True))
     watch = server_watch.ServerWatch(server.pid)
     before = server_watch.scrape(server.http_url, server.token) if server.http_url else {}
     watch.start()
@@ -88,7 +101,7 @@ def measure(
     run: dict[str, Any] = {
         "server": server.name,
         "load": asdict(load),
-        "latency": figures.latencies(measured),
+        "latency": figures.latencies(measured, silence_s),
         "lag": figures.lag(measured, window),
         "speech": figures.speech(measured, clips, window),
         "words": figures.word_errors(measured, clips, alone),

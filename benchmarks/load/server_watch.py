@@ -15,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 _EVERY_S = 0.5
 _TIMEOUT_S = 5.0
+_LATE_S = 0.02
+"""A loop that is blocked for longer is heard in the conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ def between(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]
             if name.startswith("antiphon_batch_size_sum{") and value
         },
         "stages": _stages(grown),
+        "event_loop": _event_loop(grown),
         "errors": {
             _label(name, "code"): value
             for name, value in grown.items()
@@ -129,6 +132,25 @@ def _batch_sizes(grown: dict[str, float]) -> dict[str, dict[str, float]]:
                 found.setdefault(stage, {})[f"{bound:g}"] = value - below
             below = value
     return found
+
+
+def _event_loop(grown: dict[str, float]) -> dict[str, float] | None:
+    """How late its timers rang: how many, how many by more than 20 ms, and the bounds in
+    milliseconds under which 99 % of them and the latest lie; None if nobody counted."""
+    below = sorted(
+        (float(_label(name, "le")), value)
+        for name, value in grown.items()
+        if name.startswith("antiphon_event_loop_late_seconds_bucket{")
+    )
+    if not below or not below[-1][1]:
+        return None
+    count = below[-1][1]
+    return {
+        "timers": count,
+        "over_20_ms": count - max(value for bound, value in below if bound <= _LATE_S),
+        "p99_under_ms": 1e3 * next(bound for bound, value in below if value >= 0.99 * count),
+        "latest_under_ms": 1e3 * next(bound for bound, value in below if value == count),
+    }
 
 
 def _stages(grown: dict[str, float]) -> dict[str, dict[str, float]]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from benchmarks.load import results
 from benchmarks.load.findings import Patience
 from benchmarks.load.progress import RunProgress
-from benchmarks.load.run import Load, Server, clips_for, measure
+from benchmarks.load.run import Load, Server, clips_for, lengthened, measure
 from benchmarks.load.speech import Clip, describe_source
 from benchmarks.load.verdict import Target
 from benchmarks.peers import environment
@@ -21,8 +21,6 @@ from benchmarks.peers.environment import PeerUnavailable
 from benchmarks.peers.peer_process import running
 from benchmarks.peers.registry import OURS, PEERS
 from server.process import ServerFailed
-
-_HOPELESS_S = 8.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="speakers at once (default: 1,4)",
     )
     add("--duration", type=float, default=20.0, metavar="S", help="measured time (default: 20)")
+    add("--turns", type=int, default=0, metavar="N",
+        help="measure longer where so few speakers would say fewer turns (default: 0)")  # fmt: skip
     add("--ramp", type=float, default=3.0, metavar="S", help="(default: 3)")
     add("--warmup", type=float, default=3.0, metavar="S", help="(default: 3)")
     add("--drain", type=float, default=12.0, metavar="S", help="(default: 12)")
@@ -54,11 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of each server (default: all cores)",
     )
     add("--target-p95", type=float, default=1.0, metavar="S", help="(default: 1)")
-    add(
-        "--stop-at-hopeless",
-        action="store_true",
-        help=f"no larger loads for a server whose p95 was over {_HOPELESS_S:g} s twice",
-    )
     add("--install-only", action="store_true", help="install the peers and stop")
     add("--output", type=Path, default=Path(".benchmarks/compare.json"), metavar="FILE",
         help="(default: %(default)s)")  # fmt: skip
@@ -111,25 +106,22 @@ def _install(names: list[str], console: Console) -> int:
 def _measure(
     name: str, args: argparse.Namespace, clips: list[Clip], console: Console, result: dict[str, Any]
 ) -> None:
-    hopeless = 0
-    with running(name, PEERS[name], args.model, args.threads) as server:
-        _warm_up(server, args, clips, console)
-        for sessions in args.sessions:
-            load = Load(sessions, ramp_s=args.ramp, warmup_s=args.warmup,
-                        duration_s=args.duration, drain_s=args.drain, seed=args.seed)  # fmt: skip
-            run = _run(server, load, args, clips, console)
-            result["runs"].append(run)
-            results.write(result, args.output)
-            hopeless += run["latency"]["final_s"].get("p95", 0.0) > _HOPELESS_S
-            if args.stop_at_hopeless and hopeless >= 2:
-                result["peers"][name]["stopped_after"] = sessions
-                return
+    for sessions in args.sessions:
+        load = Load(sessions, ramp_s=args.ramp, warmup_s=args.warmup,
+                    duration_s=args.duration, drain_s=args.drain, seed=args.seed)  # fmt: skip
+        # A server of its own for each load: what one was too much for is still busy with it after.
+        with running(name, PEERS[name], args.model, args.threads) as server:
+            _warm_up(server, args, clips, console)
+            run = _run(server, lengthened(load, clips, args.turns), args, clips, console)
+        result["runs"].append(run)
+        results.write(result, args.output)
 
 
 def _warm_up(server: Server, args: argparse.Namespace, clips: list[Clip], console: Console) -> None:
-    """One utterance, so that models are loaded and first calls are over."""
+    """One short utterance, so that models are loaded and first calls are over."""
+    shortest = min(clips, key=lambda clip: clip.seconds)
     _run(server, Load(1, ramp_s=0.0, warmup_s=0.0, duration_s=1.0, drain_s=args.drain), args,
-         clips, console)  # fmt: skip
+         [shortest], console)  # fmt: skip
 
 
 def _run(

@@ -38,12 +38,20 @@ def test_only_the_measured_window_counts() -> None:
 
 def test_a_turn_without_its_text_counts_with_the_time_it_was_waited_for() -> None:
     measured = figures.select([session(turn(5.0, None))], WINDOW)
-    assert figures.latencies(measured)["final_s"]["max"] == 25.0
+    assert figures.latencies(measured, {})["final_s"]["max"] == 25.0
+
+
+def test_from_the_end_of_the_voice_it_is_longer_by_the_silence_after_it() -> None:
+    measured = figures.select([session(turn(5.0, 0.2), turn(9.0, 0.0))], WINDOW)
+    found = figures.latencies(measured, {0: 0.5})
+    assert found["after_voice_s"]["max"] == pytest.approx(0.7)
+    assert found["silence_s"]["p50"] == 0.5
+    assert found["final_s"]["max"] == pytest.approx(0.2)
 
 
 def test_what_a_dropped_session_left_behind_counts_for_nothing() -> None:
     measured = figures.select([session(turn(5.0, None), dropped=True)], WINDOW)
-    assert figures.latencies(measured)["final_s"] == {"count": 0}
+    assert figures.latencies(measured, {})["final_s"] == {"count": 0}
 
 
 @pytest.mark.parametrize("slope", [-0.02, 0.0, 0.05])

@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import page_gpu
 from benchmarks.gpu import result
 from benchmarks.gpu.parts import PARTS
 from benchmarks.page import Pictures
+from benchmarks.sections import gpu
 
 MACHINE = {"device": "Planted GPU", "type": "cuda", "quick": False, "torch": "2.13.0",
            "triton": "3.7.1", "python": "3.12.3", "date": "2026-01-02", "cuda": "13.0",
@@ -67,13 +67,13 @@ def planted() -> dict[str, Any]:
 def shown(folder: Path, *results: dict[str, Any]) -> str:
     for index, one in enumerate(results):
         result.write(one, folder / "results" / f"gpu-{index}.json")
-    return page_gpu.section(folder / "results", Pictures(folder / "benchmarks"))
+    return gpu.section(folder / "results", Pictures(folder / "benchmarks"))
 
 
 def test_without_a_gpu_there_is_a_sentence_and_no_figure(tmp_path: Path) -> None:
     text = shown(tmp_path)
     assert "No GPU was at hand" in text
-    assert page_gpu.COMMAND in text
+    assert gpu.COMMAND in text
     assert "|" not in text
     assert not (tmp_path / "benchmarks").exists()
 
@@ -83,7 +83,7 @@ def test_a_cpus_figures_and_those_of_quick_runs_are_not_shown(tmp_path: Path) ->
     cpu["machine"]["type"] = "cpu"
     quick["machine"]["quick"] = True
     skipped = {"kind": "gpu", "machine": {}, "parts": {"tests": {"status": "skipped"}}}
-    assert shown(tmp_path, cpu, quick, skipped) == page_gpu.NONE
+    assert shown(tmp_path, cpu, quick, skipped) == gpu.NONE
 
 
 def test_every_figure_of_a_gpu_is_shown(tmp_path: Path) -> None:

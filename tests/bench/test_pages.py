@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import page, page_reply
+from benchmarks import page
 from benchmarks.load import latency_command, profiler, report, results
 from benchmarks.peers.registry import PEERS
 
@@ -86,7 +86,7 @@ def test_the_page_says_what_was_not_measured(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     page.build(tmp_path / "results", tmp_path / "BENCHMARKS.md")
     text = (tmp_path / "BENCHMARKS.md").read_text()
-    assert text.count(page.NOT_MEASURED) == 14
+    assert text.count(page.NOT_MEASURED) == 20
     assert all(peer.title in text for name, peer in PEERS.items() if name != "antiphon")
     assert not (tmp_path / "benchmarks").exists()
 
@@ -111,56 +111,29 @@ def test_the_page_shows_every_run_the_ratios_and_what_could_not_be_measured(tmp_
     assert len(shown) == 3
 
 
-def test_the_part_about_replies_shows_each_case(tmp_path: Path) -> None:
-    folder, head = tmp_path / "results", {"shared_machine": True}
-    row = {"cached_tokens": 3.0, "computed_tokens": 99.0, "first_token_ms": percentiles(50.0)}
-    rows = [row | {"cached": case, "ratio_to_cold": 0.25} for case in page_reply._CASES]
-    first_token = {"llm": "small", "rounds": 9, "lead_s": 0.3, "rows": rows}
-    results.write(results.start("x", {}) | head | first_token, folder / "first_token.json")
-    early = {"turns": 8, "hits": 7, "hits_after_a_sentence": 2, "misses": 1, "prefilled": 3,
-             "transcript_to_first_piece_ms_p50": 1.5, "wasted_share": 0.25}  # fmt: skip
-    plain = {"transcript_to_first_piece_ms_p50": 150.0}
-    parts = {"button": {"with_early_start": early, "without": plain},
-             "button_partials": {"with_early_start": early}}  # fmt: skip
-    results.write(results.start("x", {}) | head | {"release_s": 0.4} | parts,
-                  folder / "early_start.json")  # fmt: skip
-    runs = [{"by": "speech", "sessions": 4, "interruptions": 9, "too_short": 1,
-             "generation_ms": percentiles(20.0), "response_ms": percentiles(200.0),
-             "heard_to_response_ms": percentiles(1.0)}]  # fmt: skip
-    results.write(results.start("x", {}) | head | {"target_ms": 50, "runs": runs},
-                  folder / "barge_in.json")  # fmt: skip
-    page.build(folder, tmp_path / "BENCHMARKS.md")
-    text = (tmp_path / "BENCHMARKS.md").read_text()
-    assert text.count("| 3 | 99 | 50.0 | 100.0 | 200.0 | 0.250 |") == 4
-    assert "| a button | 7 of 8 | 2 | 3 | 150.0 | 1.5 | 1 | 25 % |" in text
-    assert "| a button, with partial transcripts | 7 of 8 | 2 | 3 | 150.0 | 1.5 | 1 |" in text
-    assert "| 4 | 9/10 | 20.0 | 40.0 | 80.0 | 200.0 | 400.0 | 800.0 | 2.0 |" in text
-    assert text.count("Others used the machine") == 3
-    assert [path.name for path in (tmp_path / "benchmarks").iterdir()] == ["first-token.svg"]
-
-
 def test_the_page_in_the_repository_is_that_of_the_results(tmp_path: Path) -> None:
     """Nobody writes figures by hand: the page is what the files make."""
     page.build(results.RESULTS, tmp_path / "BENCHMARKS.md")
     assert (tmp_path / "BENCHMARKS.md").read_text("utf-8") == page.PAGE.read_text("utf-8")
 
 
-def test_a_profile_is_counted_by_thread_and_by_line() -> None:
+def test_a_profile_is_counted_by_thread_and_in_each_by_line() -> None:
     raw = "\n".join([
         "thread (1): speech-lane;run (engine/lane.py:5);step (/home/x/lib/engine/vad.py:9) 30",
         "thread (2): MainThread;main (server/app.py:1);recv (server/socket.py:2) 10",
     ])  # fmt: skip
-    parsed = profiler.parse(raw)
-    assert parsed["samples"] == 40
-    assert parsed["own"] == [
-        {"where": "speech-lane: step (…/vad.py:9)", "share": 0.75},
-        {"where": "MainThread: recv (server/socket.py:2)", "share": 0.25},
-    ]
-
     before, after = {1: 1.0, 2: 2.0, 7: 0.5}, {1: 1.5, 2: 4.0, 7: 3.5, 8: 1.0}
     cpu_s = profiler.by_name(before, after, raw)
     assert cpu_s == {profiler.NATIVE: 4.0, "MainThread": 2.0, "speech-lane": 0.5}
-    assert list(cpu_s) == [profiler.NATIVE, "MainThread", "speech-lane"]
+    outcome = profiler.outcome(raw, cpu_s, 4.0)
+    assert outcome["samples"] == 40
+    assert outcome["threads"] == [
+        {"name": profiler.NATIVE, "cores": 1.0, "lines": []},
+        {"name": profiler.EVENT_LOOP, "cores": 0.5,
+         "lines": [{"where": "recv (server/socket.py:2)", "share": 1.0}]},
+        {"name": "speech-lane", "cores": 0.125,
+         "lines": [{"where": "step (…/vad.py:9)", "share": 1.0}]},
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

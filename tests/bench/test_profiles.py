@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.load.profiles import PROFILES, SPEECH_SHARE, Playlist, Window
+from benchmarks.load.run import Load, lengthened
 from benchmarks.load.speech import Clip
 
 WINDOW = Window(ramp_s=2.0, warmup_s=3.0, duration_s=40.0)
@@ -87,3 +88,28 @@ def test_with_clips_enough_no_two_sessions_say_the_same_at_once() -> None:
     takes = [Playlist(CLIPS, 8, number, seed=1) for number in range(8)]
     for _ in range(30):
         assert len({playlist.take()[0] for playlist in takes}) == 8
+
+
+@given(sessions=st.integers(1, 12), turns=st.integers(4, 8), seed=st.integers(0, 50))
+@settings(max_examples=30, deadline=None)
+def test_few_sessions_are_measured_until_there_are_turns_enough(
+    sessions: int, turns: int, seed: int
+) -> None:
+    load = Load(sessions, duration_s=5.0, seed=seed)
+    longer = lengthened(load, CLIPS, turns)
+    assert longer.duration_s >= load.duration_s
+    assert lengthened(longer, CLIPS, turns) == longer
+    made = PROFILES["continuous"](sessions, longer.window, CLIPS, seed)
+    begun = sum(
+        longer.window.measure_from_s <= turn.start_s <= longer.window.until_s
+        for plan in made
+        for turn in plan.turns
+        if turn.start_s is not None
+    )
+    assert begun >= turns / 2  # clips differ in length, and so do chances
+    assert lengthened(load, CLIPS, 0) == load
+
+
+def test_with_pauses_it_takes_longer() -> None:
+    talk = lengthened(Load(1, "conversation", duration_s=5.0), CLIPS, 6).duration_s
+    assert talk > 2 * lengthened(Load(1, duration_s=5.0), CLIPS, 6).duration_s

@@ -43,10 +43,16 @@ def test_what_metrics_counted_between_two_scrapes(
     sizes = Histogram("antiphon_batch_size", "", ["stage"], buckets=(1, 2, 4), registry=registry)
     stages = Histogram("antiphon_stage_seconds", "", ["stage"], registry=registry)
     errors = Counter("antiphon_errors", "", ["code"], registry=registry)
+    late = Histogram("antiphon_event_loop_late_seconds", "", buckets=(0.001, 0.02, 0.05),
+                     registry=registry)  # fmt: skip
     Gauge("process_resident_memory_bytes", "", registry=registry).set(3 << 20)
     sizes.labels("asr").observe(1)
     errors.labels("timeout").inc()
+    late.observe(9.0)  # before the run: not its fault
     before = scrape(metrics_url, "secret")
+    assert between(before, before)["event_loop"] is None
+    for seconds in (*[0.0005] * 98, 0.019, 0.04):
+        late.observe(seconds)
     for size in (1, 3, 4, 9):
         sizes.labels("asr").observe(size)
     stages.labels("encode").observe(0.25)
@@ -57,6 +63,9 @@ def test_what_metrics_counted_between_two_scrapes(
     assert counted["batch_rows"] == {"asr": 17.0}
     assert counted["stages"] == {"encode": {"count": 2.0, "mean_ms": 500.0, "total_s": 1.0}}
     assert counted["errors"] == {"overloaded": 2.0}
+    assert counted["event_loop"] == {
+        "timers": 100.0, "over_20_ms": 1.0, "p99_under_ms": 20.0, "latest_under_ms": 50.0
+    }  # fmt: skip
     assert counted["memory_mb"] == 3.0
 
 

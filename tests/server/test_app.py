@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import socket
@@ -12,8 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from harness import END, RAW, Body, chunk, in_loop, pcm_s16le
 from websockets.asyncio.client import connect
+
+from server import app
 
 SCRIPT = Path(__file__).with_name("served.py")
 ROOT = SCRIPT.parents[2]
@@ -131,3 +135,15 @@ def test_the_environment_is_set_before_numpy_is_imported() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_what_was_loaded_is_kept_from_the_garbage_collector(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A full collection with the models' libraries in place would hold the event loop up."""
+    try:
+        app._announce("http://127.0.0.1:1")
+        assert gc.get_freeze_count() > 1000
+    finally:
+        gc.unfreeze()
+    assert capsys.readouterr().out == f"{LINE}http://127.0.0.1:1\n"

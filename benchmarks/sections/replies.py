@@ -30,7 +30,7 @@ class Pictures(Protocol):
     def add(self, name: str, svg: str, says: str) -> str: ...
 
 
-def replies(folder: Path, pictures: Pictures) -> str:
+def section(folder: Path, pictures: Pictures) -> str:
     """All three, from their files in ``folder``."""
     first_token, early_start, barge_in = (
         results.read(folder / f"{name}.json") for name in ("first_token", "early_start", "barge_in")
