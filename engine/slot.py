@@ -23,7 +23,6 @@ from engine.turn import CUT_SEARCH_S, LONG_WINDOW_S, NOT_KNOWN, PAUSE_CLOSES_FRO
 from engine.types import (
     SAMPLE_RATE,
     Assumed,
-    Event,
     Failure,
     Pcm,
     SegmentEnded,
@@ -33,6 +32,7 @@ from engine.types import (
     Word,
 )
 from engine.vad.endpointer import FRAME_SAMPLES, Endpointer, EndpointerConfig, Started, Stopped
+from engine.work import Work
 
 # A pause this long may be the end: what was said is decoded at once, so that when the end is
 # declared, the transcript is there already.
@@ -44,15 +44,6 @@ class End:
     """The client's word that its segment is over, in its place among the audio."""
 
     at: float
-
-
-@dataclass(slots=True)
-class Work:
-    """What a step of a slot asks of the lane."""
-
-    events: list[Event]
-    submit: AsrJob | None = None
-    promote: AsrJob | None = None
 
 
 class Slot:
@@ -225,10 +216,11 @@ class Slot:
         since = until - (window.asked.until_sample if window.asked else start)
         pausing = self._endpointer.now_sample - until >= _PAUSE_SAMPLES
         due = self.options.partials and since >= self._settings.partial_interval_s * SAMPLE_RATE
-        if not (due or (pausing and since > 0 and idle)):
+        again = pausing and since <= 0 and window.doubted
+        if not (due or (pausing and idle and (since > 0 or again))):
             return
         growing = self._track.slice(start, self._endpointer.now_sample)
-        self._ask(window, window.pcm(growing), until, now, work, whole=pausing)
+        self._ask(window, window.pcm(growing), until, now, work, whole=pausing, full=again)
 
     def _ask(
         self,
@@ -240,8 +232,10 @@ class Slot:
         *,
         final: bool = False,
         whole: bool = False,
+        full: bool = False,
     ) -> None:
-        """Send a job; ``whole``: it is no final yet, but may come to stand for one."""
+        """Send a job; ``whole``: it is no final yet, but may come to stand for one; ``full``: it
+        is heard in Whisper's own half minute."""
         check = (final or whole) and len(pcm) > LONG_WINDOW_S * SAMPLE_RATE
         window.pending = True
         window.asked = work.submit = AsrJob(
@@ -260,6 +254,7 @@ class Slot:
             align=self.options.words or check,
             attend=self._settings.settle == "attention" and not final,
             stands_in=whole,
+            full_context=full,
             queued_at=now,
         )
 
@@ -315,6 +310,8 @@ class Slot:
         if window.asked is not None and hypothesis.job.until_sample == window.asked.until_sample:
             window.pending = False
         if verdict is not Verdict.KEEP or hypothesis.tokens[: len(settled)] != settled:
+            return
+        if window.knows_better(hypothesis):
             return
         window.answered = hypothesis
         self._assume(work)

@@ -20,7 +20,7 @@ from engine.asr_lane import AsrLane, Heard
 from engine.client import Deliver
 from engine.config import EngineSettings
 from engine.inbox import Inbox
-from engine.slot import End, Slot, Work
+from engine.slot import End, Slot
 from engine.types import (
     AudioChunk,
     AudioConsumed,
@@ -32,6 +32,7 @@ from engine.types import (
     SpeechCommand,
 )
 from engine.vad.model import VadModel
+from engine.work import Work
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ import numpy as np
 from engine.asr.agreement import Decode, LocalAgreement
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.finished import is_finished
+from engine.asr.guards import is_doubtful
 from engine.types import SAMPLE_RATE, AssumedAfter, Pcm, Timeline, Transcript, Word
 
 # Windows close at a pause from this share of their length on, so that little is left to do at
@@ -131,6 +132,22 @@ class Window:
         if self.answered is None or not is_finished(self.answered, said_until_sample):
             return NOT_KNOWN
         return (self.turn.text + self.answered.text).strip(), "sentence"
+
+    @property
+    def doubted(self) -> bool:
+        """Its newest result is in doubt, and was heard in a shortened context only."""
+        answered = self.answered
+        if answered is None or answered.job is not self.asked or answered.job.full_context:
+            return False
+        return is_doubtful(answered)
+
+    def knows_better(self, second: Hypothesis) -> bool:
+        """``second`` is another look at what is answered already, and less likely."""
+        first = self.answered
+        if first is None or not second.job.full_context:
+            return False
+        same = first.job.until_sample == second.job.until_sample
+        return same and first.avg_logprob >= second.avg_logprob
 
     def owns(self, job: AsrJob) -> bool:
         return (job.turn_id, job.window) == (self.turn.turn_id, self.index)

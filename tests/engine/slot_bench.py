@@ -9,7 +9,7 @@ import numpy as np
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.guards import Verdict
 from engine.config import EngineSettings
-from engine.slot import End, Slot, Work
+from engine.slot import End, Slot
 from engine.types import (
     SAMPLE_RATE,
     Event,
@@ -17,6 +17,7 @@ from engine.types import (
     Transcript,
 )
 from engine.vad.endpointer import FRAME_SAMPLES
+from engine.work import Work
 
 FRAMES_PER_S = SAMPLE_RATE / FRAME_SAMPLES
 WORDS = [" zero", " one", " two", " three", " four", " five", " six", " seven", " eight", " nine"]
@@ -88,6 +89,7 @@ class Bench:
         verdict: Verdict = Verdict.KEEP,
         error: Exception | None = None,
         end: str = "",
+        avg_logprob: float = -0.1,
     ) -> AsrJob:
         """``end``: punctuation after the words."""
         job = self.jobs.pop(0)
@@ -96,7 +98,7 @@ class Bench:
         text = decode(said) + end
         self._do(
             self.slot.answer(
-                Hypothesis(job, said, text, "en", token_logprobs=sure, error=error),
+                Hypothesis(job, said, text, "en", avg_logprob, token_logprobs=sure, error=error),
                 verdict,
                 self.now,
             )

@@ -109,6 +109,48 @@ def test_a_guess_refused_before_the_end_is_not_waited_for() -> None:
     assert bench.finals() == ["five"]
 
 
+@pytest.mark.parametrize(("second", "heard"), [(-0.2, "four"), (-0.6, "three")])
+def test_a_doubtful_guess_gets_a_second_look_and_the_likelier_stands(
+    second: float, heard: str
+) -> None:
+    bench = Bench()
+    bench.say(2)
+    bench.pause(0.25)
+    assert not bench.answer(3, avg_logprob=-0.5).full_context
+    bench.pause(0.04)
+    look = bench.answer(4, avg_logprob=second)
+    assert look.full_context
+    assert not look.is_final
+    bench.pause(0.15)
+    assert bench.jobs == [], "a third look"
+    bench.end()
+    assert bench.finals() == [heard]
+
+
+def test_the_end_does_not_wait_for_a_second_look() -> None:
+    bench = Bench()
+    bench.say(2)
+    bench.pause(0.25)
+    bench.answer(3, avg_logprob=-0.5)
+    bench.pause(0.04)
+    assert bench.jobs[0].full_context
+    bench.end()
+    assert bench.finals() == ["three"]
+    bench.answer(4)
+    assert bench.finals() == ["three"]
+
+
+def test_no_second_look_while_others_wait_or_without_a_doubt() -> None:
+    for idle, avg_logprob in ((False, -0.5), (True, -0.2)):
+        bench = Bench()
+        bench.say(2)
+        bench.pause(0.25)
+        bench.answer(3, avg_logprob=avg_logprob)
+        bench.idle = idle
+        bench.pause(0.2)
+        assert bench.jobs == []
+
+
 def test_no_guess_while_others_wait() -> None:
     bench = Bench()
     bench.idle = False
