@@ -5,8 +5,9 @@
 Sentences are heard in pieces, as a speaker would say them, without forcing anything. For each
 rule, a word's delay is from its end in the recording (by alignment of the final text) to the end
 of the first hypothesis that settles it; a settled word that the final text does not have at its
-place is an error. ``likely``: only up to the first token that the model gives less than one half;
-``either``: agreement of two, or attention with 0.8 s.
+place is an error. ``engine`` is what the engine does (engine/asr/agreement.py); ``likely``: only up
+to the first token that the model gives less than one half; ``either``: agreement of two, or
+attention with 0.8 s.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import torch
 
 from benchmarks.load import results
 from benchmarks.whisper import SAMPLE_RATE, Report, utterances
+from engine.asr.agreement import LocalAgreement
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.words import words_of
 from engine.models import resolve
@@ -38,6 +40,7 @@ from server.sources import load
 TAILS_S = (0.5, 0.8)
 LIKELY = math.log(0.5)
 RULES = (
+    "engine",
     *("agreement_of_2", "agreement_of_4", "agreement_of_2_likely"),
     *("attention_0.5_s", "attention_0.8_s", "attention_0.8_s_likely", "either"),
 )
@@ -101,6 +104,7 @@ def listen(listener: Listener, key: int, pcm: Pcm, every_s: float, tallies: Repo
     """Hear one sentence to its end and add to each rule's tally."""
     decode = listener.backend.decode
     heard: list[tuple[int, ...]] = []
+    agreement = LocalAgreement(decode)
     known: dict[str, list[tuple[float, list[str]]]] = {name: [] for name in tallies}
     step = int(every_s * SAMPLE_RATE)
     for end in range(step, len(pcm), step):
@@ -109,6 +113,10 @@ def listen(listener: Listener, key: int, pcm: Pcm, every_s: float, tallies: Repo
         heard.append(tokens)
         two, four = common(heard, 2), common(heard, 4)
         likely = sum(1 for _ in takewhile(lambda p: p > LIKELY, hypothesis.token_logprobs))
+        # nothing is forced here: what contradicts the settled words leaves them as they are
+        if tokens[: len(agreement.settled)] == agreement.settled:
+            agreement.update(tokens, end / SAMPLE_RATE, hypothesis.token_logprobs)
+        known["engine"].append((end / SAMPLE_RATE, decode(agreement.settled).split()))
         counts = {"agreement_of_2": two, "agreement_of_4": four}
         counts["agreement_of_2_likely"] = min(two, likely)
         counts |= {f"attention_{tail}_s": count for tail, count in listener.settled.items()}
