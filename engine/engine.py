@@ -75,8 +75,6 @@ class Engine:
         """Load and warm the models; blocks for seconds. Raises ``ModelError``."""
         self._llm.begin()
         device = pick_device(self._settings.device)
-        # VAD is too small to share between threads; Whisper in torch asks for those it wants.
-        torch.set_num_threads(1)
         backend = load_asr(self._settings, device)
         vad = SileroVad(self._settings.max_sessions, device)
         self._speech = SpeechLane(vad, backend.decode, self._settings, self._deliver)

@@ -93,6 +93,7 @@ class TorchWhisper:
             folder, device, compute_type, slots, graphs=graphs, queues=queues
         )
         self._rows = self._model.continuous()
+        self._threads = torch.get_num_threads()
         self._queues = self._model.queues
         # A CPU gains nothing from encoding two segments at once, and the first would wait.
         self._encode_batch = 1 if self._queues is None else min(slots, _ENCODE_BATCH)
@@ -144,6 +145,7 @@ class TorchWhisper:
         On a GPU the host waits for the device once at most: for the pass, or for the encoder
         where there is no pass.
         """
+        torch.set_num_threads(self._threads)  # of the calling thread, which may be a new one
         failed = self._admit()
         at_rest = not len(self._rows)
         try:
