@@ -7,9 +7,11 @@ saving on: bfloat16 where the processor has it, partials as drafts, settled word
 at pauses that stand for finals. Prints and writes word error rates and the processor time of the
 encoder, or of everything.
 
-Which of two likely words a model takes can hang on a few milliseconds of silence before them: with
-as many words as here, that alone moves a word error rate by half a point. So every clip is heard
-several times, each time a little later, and the standard error of the difference is told.
+Which of two likely words a model takes can hang on a rounding: with as many words as here, that
+alone moves a word error rate by half a point. So every clip is heard several times, at other speeds
+(speed perturbation; Ko et al., "Audio Augmentation for Speech Recognition", Interspeech 2015), and
+the standard error of each difference is told. Hearings are spread over the processor's cores, each
+on a thread of its own.
 
     ANTIPHON_SPEECH=../shared/speech python -m benchmarks.context --asr torch
 """
@@ -18,9 +20,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -46,7 +50,12 @@ from engine.vad.silero import SileroVad
 from engine.whisper.backend import TorchWhisper
 from server.audio_file import read_pcm
 
-Row = tuple[str, Callable[[Pcm], str], Callable[[], float]]
+Hearing = tuple[list[int], float]
+"""Wrong words of each clip, and seconds of processor time."""
+ROWS = {
+    "ctranslate2": ("whisper_30_s", "engine"),
+    "torch": ("whisper_30_s_float32", "engine", "engine_streamed"),
+}
 SETS = ("librispeech", "ljspeech", "questions")
 NORMAL = EnglishTextNormalizer()
 
@@ -63,6 +72,9 @@ class TimedWhisper(CTranslate2Whisper):
         self.encode_s += time.process_time() - began
         return encoded
 
+    def spent_s(self) -> float:
+        return self.encode_s
+
 
 @dataclass
 class Clip:
@@ -75,58 +87,73 @@ def main() -> None:
     parser.add_argument("--model", default="base", help="Whisper model (default: base)")
     parser.add_argument("--asr", default="ctranslate2", choices=["ctranslate2", "torch"])
     parser.add_argument(
-        "--shifts-ms",
-        type=lambda text: [int(shift) for shift in text.split(",")],
-        default=[0, 110, 230],
-        help="silence before each clip, one hearing for each (default: 0,110,230)",
+        "--speeds",
+        type=lambda text: [float(speed) for speed in text.split(",")],
+        default=[0.9, 0.95, 1.0, 1.05, 1.1],
+        help="one hearing for each (default: 0.9,0.95,1,1.05,1.1)",
     )
     parser.add_argument("--out", type=Path, help="(default: benchmarks/results/context-ASR.json)")
     args = parser.parse_args()
     out = args.out or results.RESULTS / f"context-{args.asr}.json"
-    clips = load_clips(Path(os.environ["ANTIPHON_SPEECH"]))
-    settings = EngineSettings()
-    folder = resolve(args.model, "asr", settings.home)
-    rows = in_torch(folder, settings) if args.asr == "torch" else in_ctranslate2(folder, settings)
+    speech = Path(os.environ["ANTIPHON_SPEECH"])
+    clips = load_clips(speech)
     told = {
         "model": args.model,
         "asr": args.asr,
         "speech_s": round(sum(len(c.pcm) for c in clips) / SAMPLE_RATE, 1),
-        "shifts_ms": args.shifts_ms,
+        "speeds": args.speeds,
     }
     report = results.head("context", told) | {"rows": {}}
     spent = "encode_cpu_s" if args.asr == "ctranslate2" else "cpu_s"
     reference: list[int] = []
-    for name, transcribe, cpu_s in rows:
-        before = cpu_s()
-        heard = [
-            transcribe(later(clip.pcm, shift))
-            for shift in track(args.shifts_ms, name)
-            for clip in clips
-        ]
-        errors = [wrong_words(clips[i % len(clips)].text, text) for i, text in enumerate(heard)]
-        reference = reference or errors
-        report["rows"][name] = word_errors(errors, reference, words(clips), len(clips)) | {
-            spent: round((cpu_s() - before) / len(args.shifts_ms), 2),
-        }
-        print(name, report["rows"][name])
-        results.write(report, out)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), spawn) as pool:
+        for name in ROWS[args.asr]:
+            one = partial(hear, args.asr, name, args.model, speech)
+            heard = list(track(pool.map(one, args.speeds), name, len(args.speeds)))
+            errors = [wrong for hearing, _ in heard for wrong in hearing]
+            reference = reference or errors
+            report["rows"][name] = word_errors(errors, reference, words(clips), len(clips)) | {
+                spent: round(sum(cpu_s for _, cpu_s in heard) / len(heard), 2),
+            }
+            print(name, report["rows"][name])
+            results.write(report, out)
     print(f"written to {out}")
 
 
-def in_ctranslate2(folder: Path, settings: EngineSettings) -> Iterator[Row]:
-    backend = TimedWhisper(folder, threads=1)
+def hear(asr: str, name: str, model: str, speech: Path, speed: float) -> Hearing:
+    """All clips in one way, at one speed, in a process of its own."""
+    settings = EngineSettings()
+    folder = resolve(model, "asr", settings.home)
+    clips = load_clips(speech)
+    backend: AsrBackend
+    cpu_s: Callable[[], float] = time.process_time
+    if asr == "ctranslate2":
+        backend = timed = TimedWhisper(folder, threads=1)
+        cpu_s = timed.spent_s
+    else:
+        exact = name == "whisper_30_s_float32"
+        backend = TorchWhisper(folder, compute_type="float32" if exact else "auto", threads=1)
     backend.warmup()
-    yield "whisper_30_s", partial(whole, backend), lambda: backend.encode_s
-    yield "engine", engine(backend, settings), lambda: backend.encode_s
+    if name == "engine":
+        transcribe = engine(backend, settings)
+    elif name == "engine_streamed":
+        transcribe = engine(backend, settings, streamed=True)
+    else:
+        transcribe = partial(whole, backend)
+    before = cpu_s()
+    heard = [transcribe(at_speed(clip.pcm, speed)) for clip in clips]
+    pairs = zip(clips, heard, strict=True)
+    return [wrong_words(clip.text, text) for clip, text in pairs], cpu_s() - before
 
 
-def in_torch(folder: Path, settings: EngineSettings) -> Iterator[Row]:
-    reference = TorchWhisper(folder, compute_type="float32", threads=1)
-    yield "whisper_30_s_float32", partial(whole, reference), time.process_time
-    backend = TorchWhisper(folder, threads=1)
-    backend.warmup()
-    yield "engine", engine(backend, settings), time.process_time
-    yield "engine_streamed", engine(backend, settings, streamed=True), time.process_time
+def at_speed(pcm: Pcm, speed: float) -> Pcm:
+    """``pcm`` so much faster, and higher, resampled without loss below the new Nyquist rate."""
+    samples = round(len(pcm) / speed)
+    if samples == len(pcm):
+        return pcm
+    resampled = np.fft.irfft(np.fft.rfft(pcm), samples) * (samples / len(pcm))
+    return resampled.astype(np.float32)
 
 
 def load_clips(folder: Path) -> list[Clip]:
@@ -186,11 +213,6 @@ def decode(backend: AsrBackend, job: AsrJob) -> str:
     while not heard:
         heard = lane.turn([])
     return heard[0].hypothesis.text
-
-
-def later(pcm: Pcm, shift_ms: int) -> Pcm:
-    silence = np.zeros(shift_ms * SAMPLE_RATE // 1000, np.float32)
-    return np.concatenate([silence, pcm], dtype=np.float32)
 
 
 def wrong_words(said: str, heard: str) -> int:
