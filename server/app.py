@@ -27,7 +27,7 @@ _ENVIRONMENT = {
     # OpenMP's threads wait by spinning unless told otherwise: on two cores that others used as
     # well, a minute of speech took over 60 s so, and 9 s with threads that sleep.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # But from one operation to the next they may: alone, a segment is encoded in 58 ms instead of 67.
+    # From one operation to the next they may spin: a segment is encoded in 58 ms then, not 67.
     "GOMP_SPINCOUNT": "2000",
     "TOKENIZERS_PARALLELISM": "false",
 }
