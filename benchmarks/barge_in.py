@@ -36,7 +36,8 @@ from server.process import ServerProcess
 BY = ("cancel", "speech")
 TARGET_MS = 50
 PIECES_BEFORE = 4  # of a reply that is then cut
-TURN_TIMEOUT_S = 60
+TURN_TIMEOUT_S = 120  # three others may have their turn before
+LET_GO_TRIES, LET_GO_EVERY_S = 100, 0.02
 # A reply begun early and thrown away would be counted as cancelled too; and after a history of
 # replies that were cut short, the small model gives short ones.
 SERVER = ("--llm-max-tokens", "400", "--early-start", "false", "--max-history-turns", "0")
@@ -57,11 +58,17 @@ class Tally:
     heard_to_response_ms: list[float] = field(default_factory=list)
     generation_ms: list[float] = field(default_factory=list)
     too_short: int = 0
+    generated_before: int = 0  # the library had no more to let go of
 
     def report(self) -> dict[str, Any]:
         figures = {name: spread(values) for name, values in vars(self).items()
                    if isinstance(values, list) and values}  # fmt: skip
-        return {"interruptions": len(self.response_ms), "too_short": self.too_short} | figures
+        counts = {
+            "interruptions": len(self.response_ms),
+            "too_short": self.too_short,
+            "generated_before": self.generated_before,
+        }
+        return counts | figures
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -166,10 +173,13 @@ async def interrupt(one: Speaker, by: str, url: str, turn: asyncio.Lock, tally: 
             if not cut:
                 tally.too_short += 1
                 return
-            after = count
-            while after == count:
+            for _ in range(LET_GO_TRIES):
                 after, total = await asyncio.to_thread(let_go, url)
-            tally.generation_ms.append(1e3 * (total - seconds))
+                if after > count:
+                    tally.generation_ms.append(1e3 * (total - seconds))
+                    return
+                await asyncio.sleep(LET_GO_EVERY_S)
+            tally.generated_before += 1
 
 
 async def measure(

@@ -90,7 +90,7 @@ measure() {
 		--output "$out/compare.json"
 	run latency 200 "$antiphon" bench latency --output "$out/latency.json"
 	run first-token 60 "$python" -m benchmarks.first_token --out "$out/first_token.json"
-	run barge-in 240 "$python" -m benchmarks.barge_in --rounds 12 --out "$out/barge_in.json"
+	run barge-in 300 "$python" -m benchmarks.barge_in --rounds 12 --out "$out/barge_in.json"
 	run early-start 480 "$python" -m benchmarks.early_start --out "$out/early_start.json" \
 		--clips "${EARLY_CLIPS:-8}"
 	load continuous-ctranslate2 210 --sessions "$other" -- --llm echo --asr ctranslate2
