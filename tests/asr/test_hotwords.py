@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from spoken import hear, read, read_clip, said
 
 from engine.asr.backend import AsrBackend, AsrJob, Hypothesis
-from engine.asr.ct2 import CTranslate2Whisper
 from engine.asr.vocabulary import MAX_PREVIOUS_TOKENS, Vocabulary
 from engine.types import Pcm
-from engine.whisper.backend import TorchWhisper
 
 pytestmark = pytest.mark.models
 
@@ -22,17 +19,6 @@ NAMES = [
     ("ljspeech/LJ001-0031.flac", "en", "Sweynheim, Pannartz"),
     ("multilingual/fleurs-de-000.flac", "de", "Kowloon"),
 ]
-
-
-@pytest.fixture(scope="module", params=["ctranslate2", "torch"])
-def backend(request: pytest.FixtureRequest, whisper_base: Path) -> Iterator[AsrBackend]:
-    made: AsrBackend
-    if request.param == "torch":
-        made = TorchWhisper(whisper_base, compute_type="float32", threads=1, slots=2)
-    else:
-        made = CTranslate2Whisper(whisper_base, compute_type="float32", threads=1)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,6 @@ from spoken import hear, read, read_clip, said
 
 from benchmarks.load.words import compare
 from engine.asr.backend import AsrBackend, AsrJob, Hypothesis
-from engine.asr.ct2 import CTranslate2Whisper
-from engine.whisper.backend import TorchWhisper
 
 pytestmark = pytest.mark.models
 
@@ -23,17 +20,6 @@ CLIPS = {
     "multilingual/leopard_test_pt.flac": "pt",
     "librispeech/1998-15444-0001.flac": "en",
 }
-
-
-@pytest.fixture(scope="module", params=["ctranslate2", "torch"])
-def backend(request: pytest.FixtureRequest, whisper_base: Path) -> Iterator[AsrBackend]:
-    made: AsrBackend
-    if request.param == "torch":
-        made = TorchWhisper(whisper_base, compute_type="float32", threads=1, slots=8)
-    else:
-        made = CTranslate2Whisper(whisper_base, compute_type="float32", threads=1)
-    yield made
-    made.close()
 
 
 def together_and_alone(
