@@ -26,4 +26,5 @@ EARLY_PIECES = Counter(
     "Pieces of text of early replies: used (hit) or not",
     ["outcome", "after"],
 )
+MEL_FRAMES = Counter("antiphon_mel_frames", "Log-mel frames computed, one for 10 ms of speech")
 LLM_TOKENS = Counter("antiphon_llm_tokens", "Tokens by kind; estimated: nobody counted", ["kind"])

@@ -113,6 +113,8 @@ def between(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]
             for name, value in grown.items()
             if name.startswith("antiphon_llm_tokens_total{") and value
         },
+        "audio_bytes": grown.get("antiphon_audio_received_bytes_total"),
+        "mel_frames": grown.get("antiphon_mel_frames_total"),
         "cpu_s": grown.get("process_cpu_seconds_total"),
         "memory_mb": after.get("process_resident_memory_bytes", 0.0) / 2**20 or None,
     }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from engine.metrics import MEL_FRAMES
 from engine.types import Pcm
 from kernels.log_mel import HALF_WINDOW, HOP, SILENCE, log_mel_frames, normalise
 
@@ -33,6 +34,7 @@ def hear(pcm: Pcm, bins: int, earlier: Heard | None = None) -> Heard:
     total = max(0, (len(pcm) - HALF_WINDOW) // HOP + 1)
     if len(pcm) <= HALF_WINDOW or total <= known:
         return Heard(pcm, earlier.frames)
+    MEL_FRAMES.inc(total - known)
     fresh = log_mel_frames(_signal(pcm, known, total)[None], bins, centre=False)[0]
     return Heard(pcm, torch.cat([earlier.frames, fresh], 1))
 

@@ -47,6 +47,10 @@ def test_a_small_load_is_carried_without_a_fault(
     assert run["speech"]["turns"] >= 1
     assert run["speech"]["answered"] == run["speech"]["turns"] or profile == "churn"
     assert run["metrics"]["batch_sizes"]["asr"]
+    if encoding == "pcm":
+        metrics = run["metrics"]
+        ends = metrics["stages"]["segment_to_transcript"]["count"] + run["opened"]
+        assert metrics["batch_rows"]["vad"] <= metrics["audio_bytes"] / 1024 + ends
     page = output.with_suffix(".html").read_text()
     assert re.findall(r"<script|<link|@import|url\((?!#)|src=", page) == []
     assert "Batch sizes" in page

@@ -13,6 +13,7 @@ import pytest
 from benchmarks import page
 from benchmarks.load import latency_command, profiler, report, results
 from benchmarks.peers.registry import PEERS
+from benchmarks.sections import profile
 
 
 def percentiles(value: float) -> dict[str, float]:
@@ -134,6 +135,16 @@ def test_a_profile_is_counted_by_thread_and_in_each_by_line() -> None:
         {"name": "speech-lane", "cores": 0.125,
          "lines": [{"where": "step (…/vad.py:9)", "share": 1.0}]},
     ]  # fmt: skip
+
+
+def test_the_page_tells_how_often_each_piece_of_audio_was_computed() -> None:
+    metrics = {"audio_bytes": 3_200_000.0, "mel_frames": 9_000.0,
+               "batch_rows": {"vad": 3_125.0, "asr": 40.0},
+               "stages": {"segment_to_transcript": {"count": 20.0}}}  # fmt: skip
+    threads = {"samples": 1, "rate_hz": 100, "threads": []}
+    text = profile.section(load_result(run(4, metrics=metrics, profile=threads)))
+    assert "Of 100 s of audio VAD's frames were computed 1.00 times and mel frames 0.90" in text
+    assert "For 20 final texts the encoder ran 40 times" in text
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from engine.types import Pcm
 from engine.whisper.features import features, hear
@@ -41,10 +42,13 @@ def test_grown_features_equal_whole_ones(
 
 def test_frames_are_kept_and_not_computed_again() -> None:
     pcm = _voice(32_000, 1)
+    before = REGISTRY.get_sample_value("antiphon_mel_frames_total") or 0.0
     first = hear(pcm[:16_000], 80)
     first.frames.fill_(1.5)
     second = hear(pcm, 80, first)
     known = first.frames.shape[1]
+    computed = REGISTRY.get_sample_value("antiphon_mel_frames_total")
+    assert computed == before + second.frames.shape[1]
     assert bool((second.frames[:, :known] == 1.5).all())
     assert second.frames.shape[1] > known
 
