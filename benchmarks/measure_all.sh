@@ -21,7 +21,7 @@ other=${OTHER:-1,4,16} # with the other way to run Whisper
 if [ $# -gt 0 ]; then budget_s=${BUDGET_S:-7200}; else budget_s=${BUDGET_S:-3900}; fi
 # few speakers are measured for longer, until there are enough turns for a median
 timing="--ramp 3 --warmup 3 --duration ${DURATION_S:-20} --drain 12 --turns ${TURNS:-8}"
-parts=${*:-"limits continuous profile compare-stream simulation final-time conversation compare latency first-token barge-in early-start continuous-ctranslate2 webm mixed churn"}
+parts=${*:-"limits continuous profile compare-stream simulation final-time conversation compare latency first-token barge-in early-start continuous-ctranslate2 webm mixed bursty churn"}
 failed=""
 mkdir -p "$out" .benchmarks
 
@@ -96,6 +96,7 @@ measure() {
 	load continuous-ctranslate2 210 --sessions "$other" -- --llm echo --asr ctranslate2
 	load webm 60 --sessions 4 --encoding webm -- --llm echo
 	load mixed 80 --sessions 4 --profile mixed -- --llm echo
+	load bursty 80 --sessions 8 --profile bursty -- --llm echo
 	load churn 60 --sessions 8 --profile churn -- --llm echo
 
 	run whisper 600 "$python" -m benchmarks.whisper --out "$out/whisper.json"

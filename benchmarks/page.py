@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "BENCHMARKS.md"
 TEMPLATE = HERE / "page.md"
 NOTES = HERE / "notes"
-_OTHERS = ("load-webm", "load-mixed", "load-churn")
+_OTHERS = ("load-webm", "load-mixed", "load-bursty", "load-churn")
 
 
 def build(folder: Path, page: Path) -> None:
