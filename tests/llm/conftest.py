@@ -1,4 +1,4 @@
-"""The embedded language model, loaded once for all tests that ask it."""
+"""The embedded language model, loaded once for all tests that ask it, and a bad server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bad_server import BadServer, bad_server
 from llm_fakes import Talk
+from openai_bench import Bench
 
 from engine.config import EngineSettings
 from engine.llm.llamacpp import LlamaCpp
@@ -33,3 +35,24 @@ def small_model(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("smollm2")
     convert(smollm2, folder)
     return folder
+
+
+@pytest.fixture
+def bad() -> Iterator[BadServer]:
+    with bad_server() as server:
+        yield server
+
+
+@pytest.fixture
+def bench(bad: BadServer) -> Iterator[Bench]:
+    bench = Bench(bad)
+    yield bench
+    bench.backend.close()
+
+
+@pytest.fixture
+def hasty(bad: BadServer) -> Iterator[Bench]:
+    """One that waits for nobody."""
+    bench = Bench(bad, llm_first_token_timeout_s=0.1, llm_idle_timeout_s=0.1)
+    yield bench
+    bench.backend.close()

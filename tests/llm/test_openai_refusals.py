@@ -1,0 +1,93 @@
+"""What a remote server does not take as it was asked, and how it is asked then."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from bad_server import (
+    PATIENCE_S,
+    Behaviour,
+    Exchange,
+    answers,
+    does_not_support,
+    refuses,
+)
+from llm_fakes import request
+from openai_bench import Bench, failure
+
+from engine.types import Message
+
+NEWER = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+
+
+@pytest.mark.parametrize("refusal", [does_not_support("max_tokens"), refuses(400, NEWER)])
+def test_a_server_that_takes_no_max_tokens_is_asked_in_its_own_way(
+    bench: Bench, refusal: Behaviour
+) -> None:
+    assert bench.ask(refusal, answers("Hello")).text == "Hello"
+    assert bench.ask(answers("Again")).text == "Again"
+    sent = [{name for name in body if name.startswith("max_")} for _, _, body in bench.server.asked]
+    assert sent == [{"max_tokens"}, {"max_completion_tokens"}, {"max_completion_tokens"}]
+    assert bench.server.asked[-1][2]["max_completion_tokens"] == 32
+
+
+def test_what_a_model_that_reasons_does_not_take_is_left_out(bench: Bench) -> None:
+    refused = [does_not_support("max_tokens"), does_not_support("temperature", "unsupported_value")]
+    assert bench.ask(*refused, does_not_support("top_p"), answers("Hello")).text == "Hello"
+    assert not {"max_tokens", "temperature", "top_p"} & bench.server.asked[-1][2].keys()
+
+
+@pytest.mark.parametrize(
+    "refusals",
+    [
+        [does_not_support("max_tokens", "invalid_value")],  # too many of them, say
+        [does_not_support("messages")],
+        [does_not_support("max_tokens"), does_not_support("max_tokens")],
+        [does_not_support("max_tokens"), does_not_support("max_completion_tokens")],
+    ],
+)
+def test_a_refusal_that_no_other_words_would_mend_is_told(
+    bench: Bench, refusals: list[Behaviour]
+) -> None:
+    assert "400" in failure(bench.ask(*refusals))
+
+
+def test_requests_refused_at_once_all_try_in_the_other_way(bench: Bench) -> None:
+    both = threading.Barrier(2)
+
+    def refuse(exchange: Exchange) -> None:
+        both.wait(PATIENCE_S)
+        does_not_support("max_tokens")(exchange)
+
+    bench.server.behaviours.extend([refuse, refuse, answers("Yes"), answers("Yes")])
+    replies = bench.talk.ask(*(request(bench.talk.new_key()) for _ in range(2)))
+    assert [reply.text for reply in replies] == ["Yes", "Yes"]
+
+
+OVERFLOWS = [
+    "This model's maximum context length is 100 tokens. However, you requested 232 tokens "
+    "(200 in the messages, 32 in the completion). Please reduce the length of the messages.",
+    "This model's maximum context length is 100 tokens. However, your messages resulted in 200 "
+    "tokens.",
+    "The input (200 tokens) is longer than the model's context length (100 tokens).",
+    "Request length 200 + 32 is greater than max_seq_len 100",
+]
+
+
+@pytest.mark.parametrize("told", OVERFLOWS)
+def test_when_the_prompt_is_too_long_the_oldest_turns_leave(bench: Bench, told: str) -> None:
+    turns = [Message("user", f"question {n}") for n in range(4)]
+    history = [m for turn in turns[:-1] for m in (turn, Message("assistant", "x" * 60))]
+    messages = (Message("system", "S"), *history, turns[-1])
+    assert bench.ask(refuses(400, told), answers("Hello"), messages=messages).text == "Hello"
+    first, second = (body["messages"] for _, _, body in bench.server.asked)
+    assert len(first) == len(messages)
+    assert len(second) < len(first)
+    assert (second[0], second[-1]) == (first[0], first[-1])
+    assert second[1]["role"] == "user"
+
+
+def test_one_turn_that_is_too_long_fails_and_says_so(bench: Bench) -> None:
+    message = failure(bench.ask(refuses(400, OVERFLOWS[0])))
+    assert message.startswith("what was said is too long for the model: 200 tokens")
