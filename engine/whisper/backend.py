@@ -17,7 +17,7 @@ from engine.errors import AntiphonError, AsrFailed
 from engine.metrics import STAGE_SECONDS
 from engine.types import SAMPLE_RATE
 from engine.whisper.alignment import settled_tokens, token_times
-from engine.whisper.encoder import Encoding
+from engine.whisper.encoder_thread import EncoderThread, ThreadedEncoding
 from engine.whisper.features import Heard, features, hear
 from engine.whisper.linear import ComputeType
 from engine.whisper.model import WhisperModel
@@ -36,11 +36,8 @@ _PARTIAL_CONTEXT_S = 12
 _ENCODE_BATCH = 16
 """Segments that a GPU encodes in one call at most: who comes next waits for all of it."""
 _ENCODES_AHEAD = 2
-"""Encoder passes in a GPU's queue at most: the next is there when one ends, and what waits longer
-waits where a newer partial still replaces it."""
-_PASSES_BETWEEN = 2
-"""Decoder passes that finals at work get before a CPU encodes the next one: with a good draft a
-final is done by then; more would cost those that wait more than it gives those at work."""
+"""Encoder passes in line at most: the next is there when one ends, and what waits longer waits
+where a newer partial still replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class _Listening:
     """Jobs of one context length on their way through the encoder; None where one is cancelled."""
 
     jobs: list[AsrJob | None]
-    encoding: Encoding | QueuedEncoding
+    encoding: ThreadedEncoding | QueuedEncoding
     started_at: float
 
     def left(self) -> list[AsrJob]:
@@ -69,10 +66,11 @@ class TorchWhisper:
     ``active``. Cancelled jobs do not come back. The last hypothesis of a window is the draft of
     its next one, and its features are extended, not computed again.
 
-    On a CPU a partial is encoded one layer a step, so that a final never waits for a whole one,
-    and not at all while a final is decoded. On a GPU the encoder has a queue of its own: rows join
-    when it is done with them, and passes of the decoder go on meanwhile. ``graphs=False`` runs
-    those passes without CUDA graphs; ``queues`` is for tests.
+    The encoder works beside the decoder: rows join when it is done with them, and passes go on
+    meanwhile. On a CPU it has a thread of its own (``threads`` counts both), a final goes before a
+    partial at the next layer, and while a final is encoded the passes of partials wait. On a GPU it
+    has a queue of its own. ``graphs=False`` runs a GPU's passes without CUDA graphs; ``queues`` is
+    for tests.
     """
 
     def __init__(
@@ -95,10 +93,12 @@ class TorchWhisper:
         self._rows = self._model.continuous()
         self._threads = torch.get_num_threads()
         self._queues = self._model.queues
+        self._encoder = EncoderThread(
+            self._model.encoder, self._model.decoder.project, self._threads
+        )
         # A CPU gains nothing from encoding two segments at once, and the first would wait.
         self._encode_batch = 1 if self._queues is None else min(slots, _ENCODE_BATCH)
         self._listening: list[_Listening] = []
-        self._passes = 0  # since the last segment was encoded
         self._waiting: list[AsrJob] = []
         self._running: dict[int, _Running] = {}
         self._heard: Recent[_Window, Heard] = Recent(2 * slots)
@@ -130,6 +130,9 @@ class TorchWhisper:
             listening.jobs = [
                 None if job is None or gone(_window(job)) else job for job in listening.jobs
             ]
+        for listening in self._listening:
+            if not listening.left():
+                listening.encoding.drop()
         self._listening = [listening for listening in self._listening if listening.left()]
         for slot, running in list(self._running.items()):
             if gone(_window(running.job)):
@@ -145,20 +148,19 @@ class TorchWhisper:
         On a GPU the host waits for the device once at most: for the pass, or for the encoder
         where there is no pass.
         """
-        torch.set_num_threads(self._threads)  # of the calling thread, which may be a new one
         failed = self._admit()
-        at_rest = not len(self._rows)
+        if self._at_rest:
+            failed += self._begin()
+            self._share_threads()
+            return failed + self._rest()
         try:
             with STAGE_SECONDS.labels("asr_decode").time():
                 self._rows.launch()
-                if self._queues is not None:  # while the device is busy with the pass
-                    failed += self._begin()
+                failed += self._begin()  # while the device is busy with the pass
+                self._share_threads()
                 finished = self._rows.collect()
-                self._passes += 1
         except (RuntimeError, ValueError) as error:
             return failed + self._abandon(error)
-        if at_rest and self._queues is not None:
-            failed += self._rest()
         return failed + [self._finish(slot, result) for slot, result in finished]
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -177,6 +179,7 @@ class TorchWhisper:
 
     def close(self) -> None:
         """Forget every job; the weights go with the object."""
+        self._encoder.close()
         self._waiting.clear()
         self._listening.clear()
         for slot in list(self._running):
@@ -184,83 +187,70 @@ class TorchWhisper:
         self._running.clear()
 
     @property
-    def _final_at_work(self) -> bool:
-        return any(running.job.is_final for running in self._running.values())
-
-    @property
     def _in_encoder(self) -> int:
         return sum(len(listening.left()) for listening in self._listening)
 
     @property
     def _free(self) -> int:
-        """Slots that nobody has and nobody in a GPU's encoder is going to need."""
-        return self._rows.free - (0 if self._queues is None else self._in_encoder)
+        """Slots that nobody has and nobody in the encoder is going to need."""
+        return self._rows.free - self._in_encoder
 
     @property
     def _room_for_finals(self) -> bool:
-        if self._queues is not None:
-            return len(self._listening) < _ENCODES_AHEAD
-        return self._passes >= _PASSES_BETWEEN or not self._final_at_work
+        return len(self._listening) < _ENCODES_AHEAD
 
     @property
     def _room_for_partials(self) -> bool:
-        """Finals go first: on a CPU to their end, on a GPU through the encoder."""
-        return not self._listening and (self._queues is not None or not self._final_at_work)
+        """A partial is encoded where nobody else is."""
+        return not self._listening
+
+    @property
+    def _at_rest(self) -> bool:
+        """Whether no pass is worth its while: on a CPU partials wait while a final is encoded."""
+        if self._queues is not None or not len(self._rows):
+            return not len(self._rows)
+        encoded = any(job.is_final for each in self._listening for job in each.left())
+        return encoded and not any(running.job.is_final for running in self._running.values())
+
+    def _share_threads(self) -> None:
+        """A CPU's threads: all for the encoder where no pass is run, else all but one."""
+        self._encoder.go_beside(not self._at_rest)
+        torch.set_num_threads(max(1, self._threads - bool(self._listening)))
 
     # ---- begin --------------------------------------------------------------------------
 
     def _admit(self) -> list[Hypothesis]:
-        """What goes before a pass; returns the jobs that failed.
-
-        On a CPU to encode what may be encoded now; on a GPU to take what has been encoded.
-        """
-        if self._queues is not None:
-            return [failure for each in list(self._listening) for failure in self._go_on(each)]
-        batch, listening = self._next_batch(), self._listening
-        if batch:
-            with STAGE_SECONDS.labels("asr_encode").time():
-                return self._listen(batch)
-        if listening and self._rows.free and not self._final_at_work:
-            with STAGE_SECONDS.labels("asr_encode").time():
-                return self._go_on(listening[0])
-        return []
+        """Take what has been encoded; returns the jobs that failed."""
+        return [failure for each in list(self._listening) for failure in self._go_on(each)]
 
     def _begin(self) -> list[Hypothesis]:
-        """Put what may be encoded now into the encoder's queue; returns the jobs that failed."""
+        """Put what may be encoded now in the encoder's line; returns the jobs that failed."""
         batch = self._next_batch()
         return self._listen(batch) if batch else []
 
     def _rest(self) -> list[Hypothesis]:
-        """No row is at work: sleep until the encoder is done with one."""
+        """No pass is run: on a GPU sleep until the encoder is done with one, on a CPU help it."""
         for listening in self._listening[:1]:
             try:
-                if isinstance(listening.encoding, QueuedEncoding):
-                    listening.encoding.wait()
+                listening.encoding.wait()
             except RuntimeError as error:
                 return self._give_up(listening, error)
         return []
 
     def _listen(self, batch: list[AsrJob]) -> list[Hypothesis]:
-        """Begin to encode; on a CPU finals to the end at once."""
-        self._passes = 0
         try:
-            listening = _Listening([*batch], self._encode(batch), time.monotonic())
-            if self._queues is not None or not batch[0].is_final:
-                self._listening.append(listening)
-                return []
-            return self._join_all(listening)
+            self._listening.append(_Listening([*batch], self._encode(batch), time.monotonic()))
         except (RuntimeError, ValueError) as error:
             return [self._failure(job, error) for job in batch]
+        return []
 
     def _go_on(self, listening: _Listening) -> list[Hypothesis]:
-        """One layer more of what is being encoded; on a GPU only to see whether it is done."""
+        """Give slots to what was being encoded, if it is done."""
         try:
             if listening.encoding.advance():
                 return []
             self._listening.remove(listening)
-            if self._queues is not None:
-                spent_s = time.monotonic() - listening.started_at
-                STAGE_SECONDS.labels("asr_encode").observe(spent_s)
+            STAGE_SECONDS.labels("asr_encode").observe(listening.encoding.spent_s)
             return self._join_all(listening)
         except (RuntimeError, ValueError) as error:
             return self._give_up(listening, error)
@@ -305,11 +295,11 @@ class TorchWhisper:
         self._waiting = [job for job in self._waiting if id(job) not in taken]
         return batch
 
-    def _encode(self, jobs: Sequence[AsrJob]) -> Encoding | QueuedEncoding:
+    def _encode(self, jobs: Sequence[AsrJob]) -> ThreadedEncoding | QueuedEncoding:
         frames = _context_s(jobs[0]) * FRAMES_PER_S
         mel = torch.stack([features(self._hear(job), frames) for job in jobs])
         if self._queues is None:
-            return self._model.encoder.begin(mel)
+            return self._encoder.begin(mel, urgent=jobs[0].is_final)
         return QueuedEncoding(self._model.encoder, mel, self._model.device, self._queues)
 
     def _hear(self, job: AsrJob) -> Heard:

@@ -55,10 +55,11 @@ class ContinuousDecoder:
         """Whatever is better done before the first row joins."""
         self._decoder.prepare()
 
-    def join(self, request: RowRequest, states: Tensor) -> int:
-        """Take a slot for encoder states ``[positions, width]``; returns the slot."""
+    def join(self, request: RowRequest, heard: Tensor) -> int:
+        """Take a slot for encoder states ``[positions, width]``, or what ``Decoder.project`` made
+        of them; returns the slot."""
         row = Row(self._free[-1], request, self._tokens, self._spec)
-        self._decoder.hear(row.slot, states)
+        self._decoder.hear(row.slot, heard)
         self._rows[self._free.pop()] = row
         return row.slot
 

@@ -13,6 +13,8 @@ from engine.whisper.packed import PackedRows, RowTable
 from engine.whisper.spec import WhisperSpec
 from kernels.dispatch import operations_for
 
+_PROJECTED = 5  # dimensions of keys and values; encoder states have two
+
 
 class _Layer:
     def __init__(self, build: Builder, index: int, heads: int) -> None:
@@ -60,10 +62,15 @@ class Decoder:
         self._attend = operations_for(build.device, build.dtype).slot_attention
         self.caches = SlotCaches(spec, slots, build.dtype, build.device, compact=compact)
 
-    def hear(self, slot: int, states: Tensor) -> None:
-        """Give a slot its encoder states ``[positions, width]``: all layers in one product."""
+    def project(self, states: Tensor) -> Tensor:
+        """Encoder states ``[positions, width]`` -> keys and values of every layer's
+        cross-attention, ``[positions, layers, 2, heads, head_dim]``, in one product."""
         shape = (len(states), self._spec.decoder_layers, 2, self._spec.heads, HEAD_DIM)
-        self.caches.hear(slot, self._hear(states).view(shape))
+        return self._hear(states).view(shape)
+
+    def hear(self, slot: int, heard: Tensor) -> None:
+        """Give a slot its encoder states, or what ``project`` made of them."""
+        self.caches.hear(slot, heard if heard.ndim == _PROJECTED else self.project(heard))
 
     def __call__(self, rows: PackedRows, weights: CrossWeights | None = None) -> Tensor:
         """Feed ``rows`` to their slots. Returns ``[rows, width]`` float32, normalised.

@@ -70,8 +70,9 @@ class DecoderPass(Protocol):
 
     rows: int
 
-    def hear(self, slot: int, states: Tensor) -> None:
-        """Give a slot its encoder states ``[positions, width]``."""
+    def hear(self, slot: int, heard: Tensor) -> None:
+        """Give a slot its encoder states ``[positions, width]``, or what ``Decoder.project`` made
+        of them."""
         ...
 
     def launch(self, feeds: Sequence[Feed]) -> Pending:
@@ -130,7 +131,8 @@ class DirectPass:
 
     An operation on few rows is shorter than it takes to wake another thread for it: on two cores
     a pass of 1 to 24 rows takes 1.1 to 1.5 times as long on two threads as on one, and only from a
-    hundred rows on less. So a thread more joins for each ``_ROWS_PER_THREAD``.
+    hundred rows on less. So a thread more joins for each ``_ROWS_PER_THREAD``, of those that the
+    caller's ``torch.set_num_threads`` allows.
     """
 
     rows = 1 << 30
@@ -143,18 +145,22 @@ class DirectPass:
         self._heads = spec.alignment_heads
         self._no_speech = tokens.no_speech
         self._languages = torch.tensor(spec.language_ids, device=decoder.device)
-        self._threads = torch.get_num_threads()
 
-    def hear(self, slot: int, states: Tensor) -> None:
-        self._decoder.hear(slot, states)
+    def hear(self, slot: int, heard: Tensor) -> None:
+        self._decoder.hear(slot, heard)
 
-    def launch(self, feeds: Sequence[Feed]) -> Done:
+    def launch(self, feeds: Sequence[Feed]) -> Due:
+        return Due(self, feeds)
+
+    def run(self, feeds: Sequence[Feed]) -> list[Chosen]:
+        """The pass itself, by the calling thread."""
         rows = sum(len(span.tokens) for feed in feeds for span in feed.spans)
-        torch.set_num_threads(max(1, min(self._threads, rows // _ROWS_PER_THREAD)))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(max(1, min(threads, rows // _ROWS_PER_THREAD)))
         try:
-            return Done([self._run(feed) for feed in feeds])
+            return [self._run(feed) for feed in feeds]
         finally:
-            torch.set_num_threads(self._threads)
+            torch.set_num_threads(threads)
 
     def look(self, spans: Sequence[Span]) -> Seen:
         weights: CrossWeights = {}
@@ -193,13 +199,14 @@ class DirectPass:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """``Pending`` that is there already."""
+class Due:
+    """``Pending`` that is computed when it is asked for."""
 
-    results: list[Chosen]
+    way: DirectPass
+    feeds: Sequence[Feed]
 
     def chosen(self) -> list[Chosen]:
-        return self.results
+        return self.way.run(self.feeds)
 
 
 @dataclass(frozen=True, slots=True)

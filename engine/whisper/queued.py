@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 from torch import Tensor
 
@@ -12,15 +14,21 @@ from kernels.queues import Queues, send
 class QueuedEncoding:
     """An encoder pass that was put into the encoder's queue whole.
 
-    Like ``Encoding``, but advancing it is only to ask how far the device is.
+    What ``ThreadedEncoding`` is on a CPU.
     """
 
     def __init__(self, encoder: Encoder, mel: Tensor, device: torch.device, queues: Queues) -> None:
         """mel ``[batch, frames, n_mels]`` float32 on the host."""
         self._reader = queues.decoder
+        self._began_at = time.monotonic()
         with queues.encoder.open():
             self._states = encoder(send(mel, device))
             self._made = queues.encoder.mark()
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds since it was put into the queue."""
+        return time.monotonic() - self._began_at
 
     def advance(self) -> bool:
         """Whether it is still under way; never waits."""
@@ -29,6 +37,9 @@ class QueuedEncoding:
     def wait(self) -> None:
         """Let the host sleep until it is done."""
         self._made.synchronize()
+
+    def drop(self) -> None:
+        """Nothing: a device does what it was given."""
 
     def finish(self) -> Tensor:
         """States ``[batch, positions, width]`` for the decoder's queue, which waits for them."""

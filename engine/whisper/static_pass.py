@@ -61,11 +61,11 @@ class StaticPass:
         self._choose = self._replays(self._work_choose, self.rows, graphs)
         self._open = self._replays(self._work_open, slots, graphs)
 
-    def hear(self, slot: int, states: Tensor) -> None:
-        """As ``DecoderPass`` has it; on a GPU the queue must have adopted ``states``, or the host
-        have waited for them."""
+    def hear(self, slot: int, heard: Tensor) -> None:
+        """As ``DecoderPass`` has it; on a GPU the queue must have adopted ``heard``, or the host
+        have waited for it."""
         with self._queue.open():
-            self._decoder.hear(slot, states)
+            self._decoder.hear(slot, heard)
 
     def launch(self, feeds: Sequence[Feed]) -> StaticPending:
         while len(self._on_host) < len(feeds):

@@ -39,9 +39,9 @@ def test_beyond_what_finals_alone_cost_the_wait_grows() -> None:
     assert drowned["busy"] == pytest.approx(1.0, abs=0.02)
 
 
-def test_the_price_is_what_both_stages_cost_for_a_segment() -> None:
+def test_the_price_of_a_segment_is_that_of_the_longer_stage() -> None:
     stages = {"asr_encode": {"total_s": 3.0}, "asr_decode": {"total_s": 1.0}}
-    assert price({"metrics": {"stages": stages, "batch_rows": {"asr": 40.0}}}) == 0.1
+    assert price({"metrics": {"stages": stages, "batch_rows": {"asr": 30.0}}}) == 0.1
 
 
 def test_an_utterance_that_ends_when_a_partial_is_due_has_one_final() -> None:

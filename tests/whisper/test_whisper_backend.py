@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 from whisper_cases import read_phrase
 
 from engine.asr.backend import AsrBackend, AsrJob, Hypothesis
@@ -59,12 +60,15 @@ def run(backend: TorchWhisper, *jobs: AsrJob) -> list[Hypothesis]:
 
 
 def passes_of(backend: TorchWhisper, *jobs: AsrJob) -> int:
-    backend.submit(jobs)
-    steps = 0
-    while backend.active:
-        backend.step()
-        steps += 1
-    return steps
+    before = passes()
+    run(backend, *jobs)
+    return passes() - before
+
+
+def passes() -> int:
+    """Of the decoder, by all backends so far."""
+    labels = {"stage": "asr_decode"}
+    return int(REGISTRY.get_sample_value("antiphon_stage_seconds_count", labels) or 0)
 
 
 def test_languages_together_equal_each_alone(multilingual: TorchWhisper, phrases: Path) -> None:
@@ -135,15 +139,23 @@ def test_finals_go_first(backend: TorchWhisper, clips: list[Pcm]) -> None:
         backend.step()
 
 
-def test_partials_wait_while_a_final_is_at_work(backend: TorchWhisper, clips: list[Pcm]) -> None:
-    partial = job(clips[1], 2, is_final=False)
+def test_partials_wait_while_a_final_is_encoded(backend: TorchWhisper, clips: list[Pcm]) -> None:
+    """Also those that were being decoded: the encoder has all threads then."""
+    backend.submit([job(clips[1], 2, is_final=False)])
+    while not backend._running:
+        backend.step()
     backend.submit([job(clips[0], 1)])
     backend.step()
-    assert backend.capacity(partial) == 0
-    assert backend.capacity(job(clips[1], 2)) == 1
+    assert backend.capacity(job(clips[1], 3, is_final=False)) == 0
+    assert backend.capacity(job(clips[1], 3)) == 1
+    before = passes()
+    while len(backend._running) == 1:
+        backend.step()
+    assert passes() == before + 1  # in the step in which the final joined
     backend.cancel(1)
+    backend.cancel(2)
     assert backend.active == 0
-    assert backend.capacity(partial) == 1
+    assert backend.capacity(job(clips[1], 3, is_final=False)) == 1
 
 
 def test_a_final_overtakes_a_partial_in_the_encoder(
@@ -201,15 +213,19 @@ def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
         TorchWhisper(tmp_path)
 
 
-def test_a_final_at_work_gets_its_passes_before_the_next_is_encoded(
+def test_encoded_beside_the_decoder_the_texts_are_those_of_each_alone(
     backend: TorchWhisper, clips: list[Pcm]
 ) -> None:
-    """Two finals whose text is known: each is verified and gone before the other begins."""
-    known = [job(clips[0], 1), job(clips[1], 2)]
-    run(backend, *known)
-    backend.submit(known)
-    assert [h.job.key for h in backend.step()] == [1]
-    assert [h.job.key for h in backend.step()] == [2]
-    # without drafts they share passes: the second joins while the first is at work
-    fresh = [job(clips[0], 3), job(clips[0], 4)]
-    assert passes_of(backend, *fresh) < 2 * passes_of(backend, job(clips[0], 5))
+    """Finals and partials of several lengths come in while others are decoded."""
+    jobs = [job(pcm, key, is_final=key % 2 == 0) for key, pcm in enumerate(clips * 2)]
+    waiting, heard = list(jobs), []
+    while waiting or backend.active:
+        room = backend.capacity(waiting[0]) if waiting else 0
+        backend.submit(waiting[:room])
+        del waiting[:room]
+        heard += backend.step()
+    for each in jobs:
+        backend.cancel(each.key)
+    alone = [run(backend, replace(each, key=9, turn_id=n))[0] for n, each in enumerate(jobs)]
+    together = sorted(heard, key=lambda h: h.job.key)
+    assert [h.tokens for h in together] == [h.tokens for h in alone]
