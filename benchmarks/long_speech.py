@@ -14,6 +14,7 @@ import json
 import os
 import queue
 import time
+from itertools import cycle
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -47,10 +48,11 @@ def main() -> None:
 
 
 def join(clips: list[Clip], seconds: float) -> tuple[Pcm, str]:
-    """Clips without the silence around them, one after another, and what is said in them."""
+    """Clips without the silence around them, one after another until there is enough, from the
+    first again where they are too few; and what is said in them."""
     spoken: list[Pcm] = []
     texts: list[str] = []
-    for clip in clips:
+    for clip in cycle(clips):
         loud = np.flatnonzero(np.abs(clip.pcm) > 0.02 * np.abs(clip.pcm).max())
         spoken.append(clip.pcm[max(0, loud[0] - 800) : loud[-1] + 800])
         texts.append(clip.text)
