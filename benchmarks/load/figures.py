@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ PERCENTILES = (50, 90, 95, 99)
 _PAIRS_AT_MOST = 200_000
 _TREND_TURNS = 12
 """Fewer show chance and no trend."""
+_FEW_WORDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +108,27 @@ def word_errors(
 ) -> dict[str, float]:
     """Of the measured turns, and of the same clips, as often, by the model alone.
 
-    ``offline`` is its text of each clip, by index.
+    ``offline`` is its text of each clip, by index. ``difference_se`` is the standard error, in
+    words, of the difference between the two: other clips would have given another. A clip that
+    differs by more than a few words counts there as if it were a few: that is no chance.
     """
     ours, alone = Errors(0, 0), Errors(0, 0)
+    differences = []
     for session, turn in measured.turns:
         if session.dropped and turn.final_s is None:
             continue
         clip = clips[turn.clip]
-        ours = _add(ours, compare(clip.text, turn.text, clip.language))
-        alone = _add(alone, compare(clip.text, offline[turn.clip], clip.language))
+        heard = compare(clip.text, turn.text, clip.language)
+        expected = compare(clip.text, offline[turn.clip], clip.language)
+        ours, alone = _add(ours, heard), _add(alone, expected)
+        differences.append(min(abs(heard.errors - expected.errors), _FEW_WORDS))
     return {
         "words": ours.words,
         "errors": ours.errors,
         "percent": 100 * ours.rate,
         "offline_errors": alone.errors,
         "offline_percent": 100 * alone.rate,
+        "difference_se": math.hypot(*differences),
     }
 
 

@@ -11,6 +11,8 @@ RESOLUTION = 16
 _GENERATOR_LATE_MS = 50.0
 _WORDS_OF_CHANCE = 2
 """So many words more than offline are no sign of anything in a short run."""
+_SURE = 1.645
+"""So many standard errors are no chance: one in twenty runs would have them without a cause."""
 _FAULTS = ("missing", "doubled", "unexpected", "stalled", "astray", "inconsistent", "error")
 
 
@@ -19,7 +21,7 @@ class Target:
     final_p95_s: float = 1.0
     """From the end of speech to the final text."""
     wer_points: float = 0.2
-    """Above the offline figure for the same clips."""
+    """Above the offline figure for the same clips, as far as chance does not explain it."""
 
 
 def reasons(run: dict[str, Any], target: Target) -> list[str]:
@@ -35,7 +37,8 @@ def reasons(run: dict[str, Any], target: Target) -> list[str]:
     found += [f"{run['findings'][kind]} × {kind}" for kind in _FAULTS if run["findings"].get(kind)]
     words = run["words"]
     more = words["errors"] - words["offline_errors"]
-    if more > max(_WORDS_OF_CHANCE, words["words"] * target.wer_points / 100):
+    chance = max(_WORDS_OF_CHANCE, _SURE * words["difference_se"])
+    if more > max(chance, words["words"] * target.wer_points / 100):
         found.append(f"WER {words['percent']:.1f} against {words['offline_percent']:.1f} offline")
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -75,7 +77,7 @@ def test_words_are_held_against_the_reference_and_against_the_model_alone() -> N
     )
     words = figures.word_errors(figures.select([heard], WINDOW), CLIPS, {0: "red green blue"})
     assert words == {"words": 8, "errors": 2, "percent": 25.0, "offline_errors": 2,
-                     "offline_percent": 25.0}  # fmt: skip
+                     "offline_percent": 25.0, "difference_se": math.sqrt(2)}  # fmt: skip
 
 
 @pytest.mark.parametrize(

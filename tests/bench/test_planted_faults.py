@@ -70,6 +70,7 @@ def test_a_server_without_faults_has_no_findings() -> None:
         "percent": 0.0,
         "offline_errors": 0,
         "offline_percent": 0.0,
+        "difference_se": 0.0,
     }
     assert run["latency"]["ack_ms"]["count"] == 2 * len(CLIPS) * 5
 

@@ -17,7 +17,7 @@ def outcome(**changes: Any) -> dict[str, Any]:
         "lag": {"growth_s": 0.0},
         "findings": {},
         "words": {"errors": 40, "offline_errors": 40, "words": 1000, "percent": 4.0,
-                  "offline_percent": 4.0},
+                  "offline_percent": 4.0, "difference_se": 1.0},
     }  # fmt: skip
     for path, value in changes.items():
         *folders, name = path.split("__")
@@ -50,6 +50,9 @@ def test_each_thing_that_is_too_much_is_named(changes: dict[str, Any], said: str
 def test_a_word_or_two_in_a_short_run_are_chance_and_late_alone_is_no_fault() -> None:
     changes = {"words__errors": 42, "words__words": 100, "findings__late": 3}
     assert reasons(outcome(**changes), Target()) == []
+    toss_up = {"words__errors": 49, "words__difference_se": 6.0}  # clips differ both ways
+    assert reasons(outcome(**toss_up), Target()) == []
+    assert reasons(outcome(**toss_up | {"words__errors": 51}), Target())
 
 
 def test_a_generator_that_was_late_is_told() -> None:
