@@ -41,6 +41,8 @@ _STYLE: Any = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
 }
+_LINES_BESIDE_A_LEGEND = 4
+_LEGEND_LINE = 0.2  # inches
 Line = tuple[str, Sequence[float], Sequence[float]]
 """A name, x and y."""
 
@@ -71,7 +73,10 @@ def curve(
         axes.set_xticks(counts, _labels(counts), minor=False)
         axes.minorticks_off()
         _scale(axes, logarithmic)
-        if len(lines) > 1:
+        if len(lines) > _LINES_BESIDE_A_LEGEND:
+            figure.set_figheight(figure.get_figheight() + _LEGEND_LINE * len(lines))
+            figure.legend(fontsize=9, loc="outside lower center")
+        elif len(lines) > 1:
             axes.legend(fontsize=9)
         return _svg(figure)
 
