@@ -109,7 +109,7 @@ def word_errors(
     """Of the measured turns, and of the same clips, as often, by the model alone.
 
     ``offline`` is its text of each clip, by index. ``difference_se`` is the standard error, in
-    words, of the difference between the two: other clips would have given another. A clip that
+    words, of the difference between the two: other clips would have given another. A turn that
     differs by more than a few words counts there as if it were a few: that is no chance.
     """
     ours, alone = Errors(0, 0), Errors(0, 0)

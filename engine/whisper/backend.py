@@ -130,7 +130,6 @@ class TorchWhisper:
             listening.jobs = [
                 None if job is None or gone(_window(job)) else job for job in listening.jobs
             ]
-        for listening in self._listening:
             if not listening.left():
                 listening.encoding.drop()
         self._listening = [listening for listening in self._listening if listening.left()]
@@ -207,8 +206,8 @@ class TorchWhisper:
     @property
     def _at_rest(self) -> bool:
         """Whether no pass is worth its while: on a CPU partials wait while a final is encoded."""
-        if self._queues is not None or not len(self._rows):
-            return not len(self._rows)
+        if self._queues is not None or not self._running:
+            return not self._running
         encoded = any(job.is_final for each in self._listening for job in each.left())
         return encoded and not any(running.job.is_final for running in self._running.values())
 
@@ -226,7 +225,13 @@ class TorchWhisper:
     def _begin(self) -> list[Hypothesis]:
         """Put what may be encoded now in the encoder's line; returns the jobs that failed."""
         batch = self._next_batch()
-        return self._listen(batch) if batch else []
+        if not batch:
+            return []
+        try:
+            self._listening.append(_Listening([*batch], self._encode(batch), time.monotonic()))
+        except (RuntimeError, ValueError) as error:
+            return [self._failure(job, error) for job in batch]
+        return []
 
     def _rest(self) -> list[Hypothesis]:
         """No pass is run: on a GPU sleep until the encoder is done with one, on a CPU help it."""
@@ -235,13 +240,6 @@ class TorchWhisper:
                 listening.encoding.wait()
             except RuntimeError as error:
                 return self._give_up(listening, error)
-        return []
-
-    def _listen(self, batch: list[AsrJob]) -> list[Hypothesis]:
-        try:
-            self._listening.append(_Listening([*batch], self._encode(batch), time.monotonic()))
-        except (RuntimeError, ValueError) as error:
-            return [self._failure(job, error) for job in batch]
         return []
 
     def _go_on(self, listening: _Listening) -> list[Hypothesis]:

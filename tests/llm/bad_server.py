@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-PATIENCE_S = 30
+from patience import PATIENCE_S
+
 Behaviour = Callable[["Exchange"], None]
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 
-from bad_server import PATIENCE_S, BadServer, Behaviour
+from bad_server import BadServer, Behaviour
 from llm_fakes import Reply as Said
 from llm_fakes import Talk, request
 
@@ -44,10 +42,3 @@ def failure(reply: Said, code: str = "llm_failed") -> str:
     assert reply.ending.code == code
     assert KEY not in reply.ending.message
     return reply.ending.message
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.001)

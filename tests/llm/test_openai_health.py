@@ -15,7 +15,8 @@ from bad_server import (
 )
 from llm_fakes import Reply as Said
 from llm_fakes import request
-from openai_bench import Bench, failure, wait_until
+from openai_bench import Bench, failure
+from patience import wait_until
 from test_llm_lane import Ear
 
 from engine.config import EngineSettings

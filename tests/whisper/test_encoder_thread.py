@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import torch
+from patience import PATIENCE_S, wait_until
 from torch import Tensor
 
 from engine.whisper.encoder_thread import EncoderThread, ThreadedEncoding
 
-PATIENCE_S = 10
 LAYERS = 3
 
 
@@ -64,15 +64,6 @@ def line(encoder: FakeEncoder) -> Iterator[EncoderThread]:
 
 def begin(line: EncoderThread, name: int, *, urgent: bool = False) -> ThreadedEncoding:
     return line.begin(torch.full((1, 2, 4), float(name)), urgent=urgent)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    waiting = threading.Event()
-    for _ in range(1000 * PATIENCE_S):
-        if condition():
-            return
-        waiting.wait(0.001)
-    raise AssertionError("it took too long")
 
 
 def test_at_rest_the_decoders_thread_runs_a_layer_a_call(
