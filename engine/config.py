@@ -112,7 +112,7 @@ class EngineSettings(BaseModel):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("write http://host:port/v1, or https")
-        if parts.username or parts.password or parts.query:
+        if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError("a key belongs into llm_key_file or ANTIPHON_LLM_KEY, not here")
         return url
 

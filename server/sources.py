@@ -117,6 +117,13 @@ def _explain(
             yield message
             continue
         name = str(detail["loc"][0])
-        given = "" if name == "auth_token" else f"{values[name]!r} is refused: "
+        given = "" if _may_hold_a_key(name, values[name]) else f"{values[name]!r} is refused: "
         limits = f" (allowed: {allowed(name)})" if allowed(name) else ""
         yield f"{origin.get(name, name)}: {given}{message}{limits}"
+
+
+def _may_hold_a_key(name: str, value: object) -> bool:
+    """What is refused is told to a terminal or a container's log, but a key never."""
+    return name == "auth_token" or (
+        name == "llm_url" and not {"@", "?", "#"}.isdisjoint(str(value))
+    )

@@ -135,8 +135,15 @@ def test_every_setting_is_described_and_its_bounds_can_be_told(name: str) -> Non
 def test_a_remote_server_needs_an_address_without_a_key_in_it() -> None:
     with pytest.raises(ConfigError, match="needs llm_url"):
         load({"llm": "openai"}, {})
-    with pytest.raises(ConfigError, match="ANTIPHON_LLM_KEY"):
-        load({"llm": "openai", "llm_url": "http://user:key@host/v1"}, {})
+    for url in (
+        "http://user:k3y@host/v1",
+        "http://k3y@host/v1",
+        "http://host/v1?key=k3y",
+        "http://host/v1#k3y",
+    ):
+        with pytest.raises(ConfigError, match="ANTIPHON_LLM_KEY") as refused:
+            load({"llm": "openai", "llm_url": url}, {})
+        assert "k3y" not in str(refused.value)
     with pytest.raises(ConfigError, match="http://host:port"):
         load({"llm": "openai", "llm_url": "host:80"}, {})
     remote = load({"llm": "openai", "llm_url": "http://host/v1"}, {"ANTIPHON_LLM_KEY": "k"})
