@@ -15,6 +15,7 @@ from websockets.http11 import Request, Response
 from engine.metrics import ERRORS
 from server.admission import Admission
 from server.hub import Hub
+from server.metrics import READY
 from server.web_files import SECURITY_HEADERS, WebFile
 
 AUDIO_PATH = "/ws/audio"
@@ -65,6 +66,7 @@ class Http:
         return _json(HTTPStatus.OK, body)
 
     def _metrics(self, request: Request) -> Response:
+        READY.set(self._hub.problem is None)
         return self._unauthorized(request) or _respond(
             HTTPStatus.OK, generate_latest(), CONTENT_TYPE_LATEST
         )

@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from engine.metrics import QUEUE_DEPTH
 
+READY = Gauge("antiphon_ready", "1 while a conversation can begin, as /ready says, else 0")
 CONNECTIONS = Gauge("antiphon_connections", "Open WebSocket connections")
 CONVERSATIONS = Gauge("antiphon_conversations_kept", "Conversations of closed connections")
 AUDIO_BYTES = Counter("antiphon_audio_received_bytes", "Audio received, as sent by clients")

@@ -55,9 +55,11 @@ async def test_health_ready_metrics_and_what_is_not_there() -> None:
         assert "/ws/audio" in nothing.text
         assert (await fetch(server.url, "/health", "DELETE")).status == 405
         assert (await fetch(server.url, "/ws/audio")).status == 426
+        assert "antiphon_ready 1.0" in (await fetch(server.url, "/metrics")).text
         server.engine.ready, server.engine.problem = False, "The speech lane died."
         broken = await fetch(server.url, "/ready")
         assert (broken.status, json.loads(broken.text)["reason"]) == (503, "The speech lane died.")
+        assert "antiphon_ready 0.0" in (await fetch(server.url, "/metrics")).text
 
 
 @in_loop
