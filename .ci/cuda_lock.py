@@ -1,7 +1,8 @@
 """Resolve the container's packages for Linux x86-64 and its Python, from any machine.
 
 python .ci/cuda_lock.py lock     print requirements-cuda.lock anew (`make cudalock` keeps it)
-python .ci/cuda_lock.py check    the lock resolves, and to itself: nothing missing or left over
+python .ci/cuda_lock.py check    the lock resolves, and to itself: nothing missing or left over;
+                                 and the compiler that Dockerfile.cuda adds is to be had
 """
 
 import json
@@ -14,11 +15,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements-cuda.lock"
-PYTHON = "3.12"  # Ubuntu 24.04's, as in Dockerfile.cuda
-GLIBC_MINOR = 39
+DOCKERFILE = ROOT / "Dockerfile.cuda"
+PYTHON = "3.13"  # Debian 13's, as in Dockerfile.cuda
+GLIBC_MINOR = 41
 HEADER = """\
 # Exact versions of what runs in the CUDA container (Dockerfile.cuda), for Linux x86-64 and
-# Python 3.12; the same as in requirements.lock wherever a package is in both.
+# Python 3.13; the same as in requirements.lock wherever a package is in both.
 # Made by `make cudalock`; checked by `make resolve`; not to be edited by hand.
 # torch is built for CUDA 13.0 and brings its libraries; CTranslate2 opens libcublas.so.12, which
 # nvidia-cublas-cu12 brings beside them.
@@ -45,6 +47,9 @@ def check() -> None:
     if found != locked:
         changed = sorted(set(found) ^ set(locked))
         sys.exit(f"{LOCK.name} does not resolve to itself: {', '.join(changed)}")
+    compiler = pins(resolve(re.findall(r"cuda-toolkit\[.*?\]", DOCKERFILE.read_text()), LOCK))
+    if not any(pin.startswith("nvidia-cuda-nvcc==") for pin in compiler):
+        sys.exit(f"{DOCKERFILE.name} adds no compiler")
     print(f"{LOCK.name}: {len(locked)} packages resolve for Linux x86-64, Python {PYTHON}")
 
 

@@ -109,7 +109,10 @@ def test_what_the_container_copies_exists_and_is_let_through() -> None:
 
 
 def test_images_are_of_exact_versions() -> None:
-    images = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    stages = set(re.findall(r"^FROM .+ AS (\S+)$", DOCKERFILE, re.MULTILINE))
+    images = [name for name in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+              if name not in stages]  # fmt: skip
+    assert len(set(images)) == 1, "one system for all stages"
     images += [s["image"] for s in COMPOSE["services"].values() if "build" not in s]
     assert len(images) == 4
     assert [name for name in images if not re.search(r":v?\d+\.\d+", name)] == []
@@ -191,11 +194,16 @@ def test_the_containers_lock_holds_all_that_runs() -> None:
         assert requirement.specifier.contains(version), requirement
 
 
-def test_torch_and_the_compiler_are_of_one_cuda() -> None:
-    """exllamav2 is compiled in an image of the minor version that torch's libraries are of."""
-    (image,) = re.findall(r"^FROM nvidia/cuda:(\d+\.\d+)", DOCKERFILE, re.MULTILINE)
-    toolkit = pins("requirements-cuda.lock")["cuda-toolkit"]
-    assert toolkit.startswith(f"{image}.")
+def test_exllamav2_is_compiled_by_the_cuda_that_is_locked() -> None:
+    """``cuda-toolkit`` names exact versions of all its parts, the compiler's too."""
+    (command,) = re.findall(r"pip install (.*cuda-toolkit.*?) \\\n", DOCKERFILE)
+    assert command.startswith("--constraint /build/requirements-cuda.lock ")
+    assert "cuda-toolkit" in pins("requirements-cuda.lock")
+
+
+def test_the_lock_is_resolved_for_the_containers_python() -> None:
+    (version,) = re.findall(r'^PYTHON = "([\d.]+)"', (ROOT / ".ci/cuda_lock.py").read_text(), re.M)
+    assert set(re.findall(r"/python(\d\.\d+)/", DOCKERFILE)) == {version}
 
 
 def test_defaults_named_on_the_page_are_the_real_ones() -> None:
