@@ -86,5 +86,20 @@ def split_turns(messages: Sequence[Message]) -> tuple[Messages, list[Messages]]:
     return tuple(messages[:start]), turns
 
 
+def fold_system(messages: Messages) -> Messages:
+    """The system text in front of the user's first words, for models that know no such role.
+
+    ``messages`` hold words of the user, as those of every request do.
+    """
+    system, _ = split_turns(messages)
+    if not system:
+        return messages
+    rest = list(messages[len(system) :])
+    first = next(n for n, message in enumerate(rest) if message.role == "user")
+    text = "\n\n".join(message.content for message in (*system, rest[first]))
+    rest[first] = Message("user", text)
+    return tuple(rest)
+
+
 def _join(system: Messages, turns: Sequence[Messages]) -> Messages:
     return (*system, *(message for turn in turns for message in turn))
