@@ -3,48 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from engine.llm.chunk_error import ChunkError, read_error
+
 FinishReason = Literal["stop", "length"]
-
-# How servers that name no number of tokens by itself say that a prompt is too long.
-_OVERFLOWS = (
-    # OpenAI, vLLM; the whole request stands first where the server tells the parts.
-    re.compile(
-        r"maximum context length is (?P<context>\d+) tokens.*?"
-        r"(?:requested|resulted in)(?: over)? (?P<whole>\d+) tokens"
-        r"(?: \((?P<prompt>\d+) in the messages)?",
-        re.DOTALL,
-    ),
-    # SGLang
-    re.compile(r"input \((?P<whole>\d+) tokens\).*context length \((?P<context>\d+) tokens\)"),
-    # TabbyAPI
-    re.compile(r"length (?P<whole>\d+) \+ \d+ is greater than max_seq_len (?P<context>\d+)"),
-)
-
-_UNSUPPORTED = re.compile(r"unsupported (?:parameter|value): '(\w+)'", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkError:
-    """``prompt_tokens`` and ``context_tokens`` are set if the prompt was too long.
-
-    ``unsupported`` names a field of the request that the server never takes.
-    """
-
-    message: str
-    prompt_tokens: int | None = None
-    context_tokens: int | None = None
-    unsupported: str | None = None
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """Tokens of the prompt and of the context that it did not fit."""
-        assert self.prompt_tokens is not None
-        assert self.context_tokens is not None
-        return self.prompt_tokens, self.context_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +33,7 @@ def parse(raw: str) -> Chunk:
     chunk = json.loads(raw)
     try:
         if "error" in chunk or chunk.get("object") == "error":
-            return Chunk(error=_error(chunk.get("error", chunk)))
+            return Chunk(error=read_error(chunk.get("error", chunk)))
         choices = chunk.get("choices") or [{}]
         reason = choices[0].get("finish_reason")
         return Chunk(
@@ -79,29 +43,6 @@ def parse(raw: str) -> Chunk:
         )
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f"not a chunk of a chat completion: {raw[:100]}") from error
-
-
-def _error(error: dict[str, Any] | str) -> ChunkError:
-    if isinstance(error, str):
-        return ChunkError(error)
-    message = str(error.get("message", error))
-    if error.get("type") == "exceed_context_size_error":  # llama.cpp
-        return ChunkError(message, error.get("n_prompt_tokens"), error.get("n_ctx"))
-    for pattern in _OVERFLOWS:
-        if found := pattern.search(message):
-            prompt = found.groupdict().get("prompt") or found["whole"]
-            return ChunkError(message, int(prompt), int(found["context"]))
-    return ChunkError(message, unsupported=_unsupported(error, message))
-
-
-def _unsupported(error: dict[str, Any], message: str) -> str | None:
-    """OpenAI says so in ``code`` and ``param``; what stands between may pass on the text alone."""
-    if str(error.get("code")).startswith("unsupported_") and error.get("param"):
-        return str(error["param"])
-    if "max_completion_tokens" in message:
-        return "max_tokens"
-    found = _UNSUPPORTED.search(message)
-    return found and found[1]
 
 
 def _usage(chunk: dict[str, Any]) -> Usage | None:

@@ -11,7 +11,8 @@ import httpx2
 
 from engine.config import EngineSettings
 from engine.errors import AntiphonError, DeadlineExceeded, LlmFailed, Overloaded
-from engine.llm.chunks import Chunk, ChunkError, parse
+from engine.llm.chunk_error import ChunkError, Overflow
+from engine.llm.chunks import Chunk, parse
 from engine.llm.openai_dialect import Dialect
 
 _MAX_ERROR_BYTES = 64 << 10
@@ -33,7 +34,7 @@ class AttemptFailed(Exception):
         *,
         retry: bool = False,
         retry_after_s: float = 0.0,
-        overflow: ChunkError | None = None,
+        overflow: Overflow | None = None,
         unsupported: str | None = None,
     ) -> None:
         super().__init__(str(error))
@@ -178,7 +179,7 @@ def _refused(response: httpx2.Response, body: str) -> AttemptFailed:
         told = parse(body).error or ChunkError(response.reason_phrase)
     except ValueError:
         told = ChunkError(response.reason_phrase)
-    if told.prompt_tokens is not None:
+    if told.overflow is not None:
         return _failed(told)
     if status in (401, 403):
         message = (
@@ -201,8 +202,8 @@ def _refused(response: httpx2.Response, body: str) -> AttemptFailed:
 
 def _failed(told: ChunkError) -> AttemptFailed:
     """An error that came in the stream, or a prompt that is too long."""
-    overflow = told if told.prompt_tokens is not None else None
-    return AttemptFailed(LlmFailed(f"the language model failed: {_short(told)}"), overflow=overflow)
+    error = LlmFailed(f"the language model failed: {_short(told)}")
+    return AttemptFailed(error, overflow=told.overflow)
 
 
 def _short(told: ChunkError) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 from engine.config import EngineSettings
 from engine.errors import LlmFailed
+from engine.llm.chunk_error import Overflow
 from engine.llm.chunks import Chunk, Usage
 from engine.llm.openai_http import AttemptFailed, OpenAiHttp
-from engine.llm.prompt import Messages, fit, shrink, too_long
+from engine.llm.prompt import Messages, estimate_tokens, fit, shrink, too_long
 from engine.llm.usage import count, count_estimated
 from engine.types import GenerateRequest, LlmEvent, ResponseDelta
 
@@ -44,15 +45,19 @@ class Reply:
         context = self._settings.llm_context_tokens
         reply = min(self._request.max_tokens, context // 2)
         messages: Messages | None = fit(self._request.messages, context - reply)
+        overflow: Overflow | None = None
         while messages is not None:
             try:
                 return await self._try(messages)
             except AttemptFailed as failed:
-                if failed.overflow is None:
+                overflow = failed.overflow
+                if overflow is None or self._text:
                     raise
-                tokens, context = failed.overflow.sizes
+                tokens, context = overflow.sizes(estimate_tokens(messages))
                 messages = shrink(messages, tokens, context - min(reply, context // 2))
-        raise AttemptFailed(LlmFailed(too_long(tokens, context)))
+        assert overflow is not None
+        told = too_long(overflow.prompt_tokens, overflow.context_tokens)
+        raise AttemptFailed(LlmFailed(told), overflow=overflow)
 
     async def _try(self, messages: Messages) -> None:
         """Again and again until something is heard, or trying again makes no sense."""

@@ -64,11 +64,16 @@ def shrink(messages: Messages, prompt_tokens: int, budget_tokens: int) -> Messag
     return _join(system, turns[1:]) if len(turns) > 1 else None
 
 
-def too_long(prompt_tokens: int, context_tokens: int) -> str:
-    """For people, when not even the last turn fits."""
+def too_long(prompt_tokens: int | None, context_tokens: int | None) -> str:
+    """For people, when not even the last turn fits; None: nobody has told."""
+    if prompt_tokens is None or context_tokens is None:
+        return (
+            "what was said is too long for the model, with the system prompt: say less at once, "
+            "shorten that, or give the model a longer context"
+        )
     return (
         f"what was said is too long for the model: {prompt_tokens} tokens with the system "
-        f"prompt, and its context holds {context_tokens}"
+        f"prompt, and its context holds {context_tokens} with the reply"
     )
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from engine.llm.chunks import Chunk, ChunkError, Usage, parse
+from engine.llm.chunks import Chunk, Usage, parse
 
 
 def chunk(delta: dict[str, object], reason: str | None = None, **more: object) -> str:
@@ -28,15 +28,6 @@ def test_the_last_chunk_says_why(said: str, meant: str) -> None:
 def test_timings_become_usage() -> None:
     timings = {"cache_n": 20, "prompt_n": 5, "predicted_n": 7, "prompt_ms": 1.5}
     assert parse(chunk({}, "stop", timings=timings)).usage == Usage(20, 5, 7)
-
-
-def test_a_prompt_too_long_says_how_long() -> None:
-    error = {"type": "exceed_context_size_error", "message": "m", "n_prompt_tokens": 9, "n_ctx": 4}
-    assert parse(json.dumps({"error": error})).error == ChunkError("m", 9, 4)
-
-
-def test_any_other_error_is_its_message() -> None:
-    assert parse('{"error": {"code": 500, "message": "boom"}}').error == ChunkError("boom")
 
 
 def test_a_chunk_without_choices_says_nothing() -> None:
