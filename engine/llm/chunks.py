@@ -32,10 +32,10 @@ def parse(raw: str) -> Chunk:
     """Read one chunk, or the body of an error. Raises ``ValueError`` if it is neither."""
     chunk = json.loads(raw)
     try:
-        if "error" in chunk or chunk.get("object") == "error":
-            return Chunk(error=read_error(chunk.get("error", chunk)))
+        if (error := chunk.get("error")) or chunk.get("object") == "error":
+            return Chunk(error=read_error(error or chunk))
         choices = chunk.get("choices") or [{}]
-        reason = choices[0].get("finish_reason")
+        reason = choices[0].get("finish_reason") or None
         return Chunk(
             text=str((choices[0].get("delta") or {}).get("content") or ""),
             finish_reason=None if reason is None else "length" if reason == "length" else "stop",
@@ -46,9 +46,24 @@ def parse(raw: str) -> Chunk:
 
 
 def _usage(chunk: dict[str, Any]) -> Usage | None:
-    if timings := chunk.get("timings"):
-        return Usage(timings["cache_n"], timings["prompt_n"], timings["predicted_n"])
-    if usage := chunk.get("usage"):
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-        return Usage(cached, usage["prompt_tokens"] - cached, usage["completion_tokens"])
-    return None
+    """None where the server does not count, or not so that its numbers can be."""
+    timings = _object(chunk, "timings")  # llama.cpp
+    computed, generated = _count(timings, "prompt_n"), _count(timings, "predicted_n")
+    if computed is not None and generated is not None:
+        return Usage(_count(timings, "cache_n") or 0, computed, generated)
+    usage = _object(chunk, "usage")
+    prompt, generated = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    if prompt is None or generated is None:
+        return None
+    cached = _count(_object(usage, "prompt_tokens_details"), "cached_tokens") or 0
+    return Usage(min(cached, prompt), max(0, prompt - cached), generated)
+
+
+def _object(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    value = fields.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _count(fields: dict[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    return value if isinstance(value, int) and value >= 0 else None
