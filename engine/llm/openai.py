@@ -170,7 +170,7 @@ class OpenAi:
         request = GenerateRequest(-1, 0, (Message("user", "Hello."),), max_tokens=1)
         try:
             model = await self._chosen_model()
-            await self._http.stream(body(model, request, request.messages), lambda _: None)
+            await self._http.stream(body(model, request), lambda _: None)
         except AttemptFailed as failed:
             # A server that is busy is well; one that was never heard may say so while it loads.
             if not (failed.answered and self._heard_at):

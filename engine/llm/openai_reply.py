@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from engine.config import EngineSettings
@@ -48,23 +49,24 @@ class Reply:
         overflow: Overflow | None = None
         while messages is not None:
             try:
-                return await self._try(messages)
+                return await self._try(replace(self._request, messages=messages, max_tokens=reply))
             except AttemptFailed as failed:
                 overflow = failed.overflow
                 if overflow is None or self._text:
                     raise
                 tokens, context = overflow.sizes(estimate_tokens(messages))
-                messages = shrink(messages, tokens, context - min(reply, context // 2))
+                reply = min(reply, context // 2)
+                messages = shrink(messages, tokens, context - reply)
         assert overflow is not None
         told = too_long(overflow.prompt_tokens, overflow.context_tokens)
         raise AttemptFailed(LlmFailed(told), overflow=overflow)
 
-    async def _try(self, messages: Messages) -> None:
+    async def _try(self, request: GenerateRequest) -> None:
         """Again and again until something is heard, or trying again makes no sense."""
         tries = 0
         while True:
             try:
-                await self._attempt(messages)
+                await self._attempt(request)
                 return
             except AttemptFailed as failed:
                 wait_s = backoff_s(tries, failed.retry_after_s, random.random())
@@ -74,11 +76,11 @@ class Reply:
                     raise
             await asyncio.sleep(wait_s)
 
-    async def _attempt(self, messages: Messages) -> None:
+    async def _attempt(self, request: GenerateRequest) -> None:
         try:
-            await self._http.stream(body(self._model, self._request, messages), self._hear)
+            await self._http.stream(body(self._model, request), self._hear)
         finally:
-            self._count(messages)
+            self._count(request.messages)
 
     def _hear(self, chunk: Chunk) -> None:
         if chunk.usage is not None:
@@ -96,12 +98,12 @@ class Reply:
             count_estimated(messages, "".join(self._text))
 
 
-def body(model: str, request: GenerateRequest, messages: Messages) -> dict[str, Any]:
+def body(model: str, request: GenerateRequest) -> dict[str, Any]:
     """The request's JSON, without what the server need not be told."""
     sampling = request.sampling
     fields: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": m.role, "content": m.content} for m in messages],
+        "messages": [{"role": m.role, "content": m.content} for m in request.messages],
         "max_tokens": request.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,

@@ -7,6 +7,7 @@ import threading
 import pytest
 from bad_server import (
     PATIENCE_S,
+    BadServer,
     Behaviour,
     Exchange,
     answers,
@@ -17,7 +18,7 @@ from bad_server import (
 from llm_fakes import request
 from openai_bench import Bench, failure
 
-from engine.types import Message
+from engine.types import GenerateRequest, Message
 
 NEWER = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
 
@@ -85,6 +86,17 @@ def test_when_the_prompt_is_too_long_the_oldest_turns_leave(bench: Bench, told: 
     assert (second[0], second[-1]) == (first[0], first[-1])
     assert second[1]["role"] == "user"
     assert "max_tokens" in bench.server.asked[-1][2]
+
+
+def test_no_longer_a_reply_is_asked_for_than_room_was_kept_for(bad: BadServer) -> None:
+    """Or a strict server would refuse what was made to fit."""
+    bench = Bench(bad, llm_context_tokens=256)
+    bad.behaviours.extend([refuses(400, OVERFLOWS[0]), answers("Hello")])
+    messages = (*turns(2), Message("user", "question"))
+    (reply,) = bench.talk.ask(GenerateRequest(1, 0, messages, max_tokens=200))
+    assert reply.text == "Hello"
+    assert [body["max_tokens"] for _, _, body in bad.asked] == [128, 50]
+    bench.backend.close()
 
 
 def test_a_server_that_tells_no_sizes_is_soon_asked_for_little(bench: Bench) -> None:
