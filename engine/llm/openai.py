@@ -145,7 +145,7 @@ class OpenAi:
             STAGE_SECONDS.labels("llm_cancel").observe(time.monotonic() - run.cancelled_at)
             raise
         except AttemptFailed as failed:
-            tell(Failure(*run.id, failed.error.code, str(failed)))
+            tell(Failure(*run.id, failed.error.code, str(failed), failed.retry_after_ms))
             if not failed.answered:
                 self._doubt.set()
         except Exception as error:  # our own fault, and this reply's alone

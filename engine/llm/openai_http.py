@@ -50,6 +50,10 @@ class AttemptFailed(Exception):
         return self.retry or isinstance(self.error, DeadlineExceeded)
 
     @property
+    def retry_after_ms(self) -> int | None:
+        return self.error.retry_after_ms if isinstance(self.error, Overloaded) else None
+
+    @property
     def answered(self) -> bool:
         """The server is well, and has its reasons."""
         return self.overflow is not None or isinstance(self.error, Overloaded)

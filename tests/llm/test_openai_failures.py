@@ -24,7 +24,7 @@ from prometheus_client import REGISTRY
 from engine.config import EngineSettings
 from engine.llm.openai_http import AttemptFailed, OpenAiHttp, base_url
 from engine.llm.openai_reply import Reply, backoff_s
-from engine.types import GenerateRequest, Message, Sampling
+from engine.types import Failure, GenerateRequest, Message, Sampling
 
 
 def tokens(kind: str) -> float:
@@ -103,7 +103,10 @@ def test_what_another_try_would_not_mend_is_told_at_once(
 
 @pytest.mark.parametrize("wait", ["60", "inf"])
 def test_a_server_that_wants_a_long_wait_is_not_waited_for(bench: Bench, wait: str) -> None:
-    assert "429" in failure(bench.ask(refuses(429, retry_after=wait)), "overloaded")
+    reply = bench.ask(refuses(429, retry_after=wait))
+    assert "429" in failure(reply, "overloaded")
+    assert isinstance(reply.ending, Failure)
+    assert reply.ending.retry_after_ms == min(float(wait), 3600) * 1000
 
 
 def test_a_long_story_about_an_error_is_cut(bench: Bench) -> None:
