@@ -42,7 +42,7 @@ def parse(raw: str) -> Chunk:
             usage=_usage(chunk),
         )
     except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"not a chunk of a chat completion: {raw[:100]}") from error
+        raise ValueError(f"not a chunk of a chat completion: {raw}") from error
 
 
 def _usage(chunk: dict[str, Any]) -> Usage | None:

@@ -84,6 +84,7 @@ class OpenAiHttp:
     def __init__(self, settings: EngineSettings, key: str | None) -> None:
         assert settings.llm_url is not None
         self._settings = settings
+        self._key = key
         self._dialect = Dialect()
         self._client = httpx2.AsyncClient(
             base_url=base_url(settings.llm_url),
@@ -101,7 +102,7 @@ class OpenAiHttp:
             async with asyncio.timeout(self._settings.llm_first_token_timeout_s):
                 response = await self._client.get("models")
             if response.status_code != 200:
-                raise _refused(response, response.text)
+                raise self._refused(response, response.text)
             return str(response.json()["data"][0]["id"])
         except (TimeoutError, httpx2.HTTPError) as error:
             raise self._lost(error, said=False) from error
@@ -140,17 +141,48 @@ class OpenAiHttp:
     async def _chunks(self, body: Mapping[str, Any]) -> AsyncIterator[Chunk]:
         async with self._client.stream("POST", "chat/completions", json=body) as response:
             if response.status_code != 200:
-                raise _refused(response, await _text(response))
+                raise self._refused(response, await _text(response))
             async for event in httpx2.EventSource(response):
                 if event.data == "[DONE]":
                     continue  # to the end of the body, so that the connection can be used again
                 chunk = parse(event.data)
                 if chunk.error is not None:
-                    raise _failed(chunk.error)
+                    raise self._failed(chunk.error)
                 yield chunk
 
     async def close(self) -> None:
         await self._client.aclose()
+
+    def _refused(self, response: httpx2.Response, body: str) -> AttemptFailed:
+        status = response.status_code
+        try:
+            told = parse(body).error or ChunkError(response.reason_phrase)
+        except ValueError:
+            told = ChunkError(response.reason_phrase)
+        if told.overflow is not None:
+            return self._failed(told)
+        if status in (401, 403):
+            message = (
+                f"the language model's server refuses the key ({status}): "
+                "set ANTIPHON_LLM_KEY or --llm-key-file"
+            )
+            return AttemptFailed(LlmFailed(message))
+        message = f"the language model's server answered {status}: {self._short(told.message)}"
+        after_s = _retry_after_s(response)
+        if status in _BUSY:
+            busy = Overloaded(message, retry_after_ms=max(1000, round(after_s * 1000)))
+            return AttemptFailed(busy, retry=True, retry_after_s=after_s)
+        return AttemptFailed(
+            LlmFailed(message),
+            retry=status in _WORTH_A_RETRY,
+            retry_after_s=after_s,
+            unsupported=told.unsupported,
+        )
+
+    def _failed(self, told: ChunkError) -> AttemptFailed:
+        """An error that came in the stream, or a prompt that is too long."""
+        error = LlmFailed(f"the language model failed: {self._short(told.message)}")
+        return AttemptFailed(error, overflow=told.overflow)
 
     def _lost(self, error: Exception, said: bool) -> AttemptFailed:
         if isinstance(error, TimeoutError):
@@ -158,8 +190,12 @@ class OpenAiHttp:
             limit_s = settings.llm_idle_timeout_s if said else settings.llm_first_token_timeout_s
             what = "fell silent for" if said else "said nothing for"
             return AttemptFailed(DeadlineExceeded(f"the language model {what} {limit_s:g} s"))
-        message = f"the language model's server {_why(error)}"
+        message = f"the language model's server {self._short(_why(error))}"
         return AttemptFailed(LlmFailed(message), retry=True)
+
+    def _short(self, told: str) -> str:
+        """What a server tells goes to clients and into the log, but not our key, if it names it."""
+        return (told.replace(self._key, "***") if self._key else told)[:_MAX_TOLD_CHARS]
 
 
 def base_url(url: str) -> str:
@@ -175,43 +211,6 @@ async def _text(response: httpx2.Response) -> str:
         if len(body) > _MAX_ERROR_BYTES:
             break
     return bytes(body[:_MAX_ERROR_BYTES]).decode("utf-8", "replace")
-
-
-def _refused(response: httpx2.Response, body: str) -> AttemptFailed:
-    status = response.status_code
-    try:
-        told = parse(body).error or ChunkError(response.reason_phrase)
-    except ValueError:
-        told = ChunkError(response.reason_phrase)
-    if told.overflow is not None:
-        return _failed(told)
-    if status in (401, 403):
-        message = (
-            f"the language model's server refuses the key ({status}): "
-            "set ANTIPHON_LLM_KEY or --llm-key-file"
-        )
-        return AttemptFailed(LlmFailed(message))
-    message = f"the language model's server answered {status}: {_short(told)}"
-    after_s = _retry_after_s(response)
-    if status in _BUSY:
-        busy = Overloaded(message, retry_after_ms=max(1000, round(after_s * 1000)))
-        return AttemptFailed(busy, retry=True, retry_after_s=after_s)
-    return AttemptFailed(
-        LlmFailed(message),
-        retry=status in _WORTH_A_RETRY,
-        retry_after_s=after_s,
-        unsupported=told.unsupported,
-    )
-
-
-def _failed(told: ChunkError) -> AttemptFailed:
-    """An error that came in the stream, or a prompt that is too long."""
-    error = LlmFailed(f"the language model failed: {_short(told)}")
-    return AttemptFailed(error, overflow=told.overflow)
-
-
-def _short(told: ChunkError) -> str:
-    return told.message[:_MAX_TOLD_CHARS]
 
 
 def _retry_after_s(response: httpx2.Response) -> float:

@@ -101,6 +101,22 @@ def test_what_another_try_would_not_mend_is_told_at_once(
     assert told in failure(bench.ask(trouble))
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        refuses(400, f"Incorrect key: {KEY}."),
+        sends({"error": f"Incorrect key: {KEY}."}),
+        sends([KEY]),
+    ],
+)
+def test_a_server_that_names_the_key_does_not_tell_it_to_clients(
+    bad: BadServer, trouble: Behaviour
+) -> None:
+    bench = Bench(bad, llm_retries=0)
+    assert "***" in failure(bench.ask(trouble))
+    bench.backend.close()
+
+
 @pytest.mark.parametrize("wait", ["60", "inf"])
 def test_a_server_that_wants_a_long_wait_is_not_waited_for(bench: Bench, wait: str) -> None:
     reply = bench.ask(refuses(429, retry_after=wait))
