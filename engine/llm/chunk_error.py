@@ -29,6 +29,12 @@ _PROMPTS = (
     re.compile(r"(?:input|request|length) \(?(\d+)", re.IGNORECASE),
     re.compile(r"(?:requested|resulted in)(?: about| over)? (\d+) tokens"),
 )
+# What chat templates say that know no system role: the turns that we send do alternate.
+_NO_SYSTEM = re.compile(
+    r"System role not supported"  # Gemma
+    r"|Conversation roles must alternate|Only user and assistant roles are supported"  # Mistral
+)
+SYSTEM = "system"
 _UNSUPPORTED = re.compile(
     r"unsupported (?:parameter|value): '(\w+)'|'(\w+)' is not supported", re.IGNORECASE
 )
@@ -55,7 +61,7 @@ class Overflow:
 
 @dataclass(frozen=True, slots=True)
 class ChunkError:
-    """``unsupported`` names a field of the request that the server never takes."""
+    """``unsupported`` names a field of the request, or ``SYSTEM``, which the server never takes."""
 
     message: str
     overflow: Overflow | None = None
@@ -92,5 +98,7 @@ def _unsupported(fields: dict[str, Any], message: str) -> str | None:
     """OpenAI says so in ``code`` and ``param``; what stands between may pass on the text alone."""
     if str(fields.get("code")).startswith("unsupported_") and fields.get("param"):
         return str(fields["param"])
+    if _NO_SYSTEM.search(message):
+        return SYSTEM
     found = _UNSUPPORTED.search(message)
     return found and (found[1] or found[2])

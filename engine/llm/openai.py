@@ -166,8 +166,10 @@ class OpenAi:
                 await self._probe()
 
     async def _probe(self) -> AttemptFailed | None:
-        """Ask for a token; returns why there was none."""
-        request = GenerateRequest(-1, 0, (Message("user", "Hello."),), max_tokens=1)
+        """Ask for a token, as replies are asked for; returns why there was none."""
+        system = self._settings.system
+        messages = (*([Message("system", system)] if system else []), Message("user", "Hello."))
+        request = GenerateRequest(-1, 0, messages, max_tokens=1)
         try:
             model = await self._chosen_model()
             await self._http.stream(body(model, request), lambda _: None)

@@ -113,7 +113,7 @@ class OpenAiHttp:
     async def stream(self, body: Mapping[str, Any], hear: Callable[[Chunk], None]) -> None:
         """Send ``body``, give each chunk to ``hear``; returns when the reply has ended.
 
-        A field that the server refuses as unsupported is said in another way, where there is one.
+        What the server refuses as unsupported is said in another way, where there is one.
         Raises ``AttemptFailed``. When cancelled it closes the stream.
         """
         while True:

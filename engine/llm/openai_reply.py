@@ -99,11 +99,11 @@ class Reply:
 
 
 def body(model: str, request: GenerateRequest) -> dict[str, Any]:
-    """The request's JSON, without what the server need not be told."""
+    """The fields of the request, without what the server need not be told."""
     sampling = request.sampling
     fields: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+        "messages": request.messages,
         "max_tokens": request.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,

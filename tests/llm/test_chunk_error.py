@@ -91,6 +91,13 @@ def test_sizes_that_are_not_told_are_guessed_so_that_something_must_go(
         ({"message": "m", "code": "unsupported_parameter", "param": "top_p"}, "top_p"),
         ({"message": "Unsupported value: 'temperature' does not support 0.0"}, "temperature"),
         ({"message": "'max_tokens' is not supported with this model."}, "max_tokens"),
+        ({"message": "Jinja Exception: System role not supported"}, "system"),
+        ({"message": "Conversation roles must alternate user/assistant/user/..."}, "system"),
+        ({"message": "Only user and assistant roles are supported!"}, "system"),
+        (
+            {"message": "After the optional system message, conversation roles must alternate"},
+            None,
+        ),
         ({"message": "max_completion_tokens is too large: 9. This model supports at most 8"}, None),
         ({"message": "max_tokens must be at least 1, got 0"}, None),
     ],

@@ -40,11 +40,25 @@ def test_what_a_model_that_reasons_does_not_take_is_left_out(bench: Bench) -> No
     assert not {"max_tokens", "temperature", "top_p"} & bench.server.asked[-1][2].keys()
 
 
+@pytest.mark.parametrize("status", [400, 500])  # vLLM, llama.cpp
+def test_a_model_that_knows_no_system_role_hears_it_from_the_user(
+    bench: Bench, status: int
+) -> None:
+    messages = (Message("system", "Be brief."), *turns(1), Message("user", "And now?"))
+    refusal = refuses(status, "System role not supported")
+    assert bench.ask(refusal, answers("Hello"), messages=messages).text == "Hello"
+    assert bench.ask(answers("Again"), messages=messages).text == "Again"
+    for _, _, body in bench.server.asked[1:]:
+        assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
+        assert body["messages"][0]["content"] == "Be brief.\n\nno. 0"
+
+
 @pytest.mark.parametrize(
     "refusals",
     [
         [does_not_support("max_tokens", "invalid_value")],  # too many of them, say
         [does_not_support("messages")],
+        [refuses(400, "System role not supported")],  # and none was sent
         [does_not_support("max_tokens"), does_not_support("max_tokens")],
         [does_not_support("max_tokens"), does_not_support("max_completion_tokens")],
     ],
