@@ -10,6 +10,9 @@ from engine.llm.chunk_error import ChunkError, read_error
 
 FinishReason = Literal["stop", "length"]
 
+# vLLM, SGLang, llama.cpp, DeepSeek; Ollama, newer vLLM
+_THOUGHTS = ("reasoning_content", "reasoning")
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -22,7 +25,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
+    """``thinks``: a model that reasons has gone on with that, which nobody is to hear."""
+
     text: str = ""
+    thinks: bool = False
     finish_reason: FinishReason | None = None
     error: ChunkError | None = None
     usage: Usage | None = None
@@ -34,10 +40,12 @@ def parse(raw: str) -> Chunk:
     try:
         if (error := chunk.get("error")) or chunk.get("object") == "error":
             return Chunk(error=read_error(error or chunk))
-        choices = chunk.get("choices") or [{}]
-        reason = choices[0].get("finish_reason") or None
+        choice = (chunk.get("choices") or [{}])[0]
+        reason = choice.get("finish_reason") or None
+        delta = choice.get("delta") or {}
         return Chunk(
-            text=str((choices[0].get("delta") or {}).get("content") or ""),
+            text=str(delta.get("content") or ""),
+            thinks=any(delta.get(name) for name in _THOUGHTS),
             finish_reason=None if reason is None else "length" if reason == "length" else "stop",
             usage=_usage(chunk),
         )

@@ -172,7 +172,8 @@ class OpenAi:
         request = GenerateRequest(-1, 0, messages, max_tokens=1)
         try:
             model = await self._chosen_model()
-            await self._http.stream(body(model, request), lambda _: None)
+            fields = body(model, request, self._settings.llm_extra_body)
+            await self._http.stream(fields, lambda _: None)
         except AttemptFailed as failed:
             # A server that is busy is well; one that was never heard may say so while it loads.
             if not (failed.answered and self._heard_at):

@@ -68,12 +68,12 @@ class _Progress:
     ended: bool = False
 
     def note(self, chunk: Chunk, limit: asyncio.Timeout) -> None:
-        """Only text and the end are progress: servers send signs of life as well."""
+        """Only text, thoughts and the end are progress: servers send signs of life as well."""
         now = asyncio.get_running_loop().time()
         if chunk.finish_reason is not None:
             self.ended = True
             limit.reschedule(now + _USAGE_WAIT_S)
-        elif chunk.text and not self.ended:
+        elif (chunk.text or chunk.thinks) and not self.ended:
             self.said = True
             limit.reschedule(now + self.idle_timeout_s)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,14 +16,21 @@ from engine.llm.chunks import Chunk, Usage
 from engine.llm.openai_http import AttemptFailed, OpenAiHttp
 from engine.llm.prompt import Messages, estimate_tokens, fit, shrink, too_long
 from engine.llm.usage import count, count_estimated
-from engine.types import GenerateRequest, LlmEvent, ResponseDelta
+from engine.types import Failure, GenerateRequest, LlmEvent, ResponseDelta
 
 _FIRST_BACKOFF_S = 0.25
+_ONLY_THOUGHT = (
+    "the language model thought until its reply was over, and said nothing: raise llm_max_tokens, "
+    "or turn its thinking off with llm_extra_body"
+)
 _LONGEST_BACKOFF_S = 5.0  # whoever is to wait longer than that is told so instead
 
 
 class Reply:
-    """Tells pieces as they come, and how the reply ended if it did; else ``run`` raises."""
+    """Tells pieces as they come, and how the reply ended if it did; else ``run`` raises.
+
+    A model that reasons may spend all its tokens on that: such a reply has failed.
+    """
 
     def __init__(
         self,
@@ -39,6 +47,7 @@ class Reply:
         self._tell = tell
         self._id = request.key, request.turn_id
         self._text: list[str] = []
+        self._thought = False
         self._usage: Usage | None = None
 
     async def run(self) -> None:
@@ -77,18 +86,27 @@ class Reply:
             await asyncio.sleep(wait_s)
 
     async def _attempt(self, request: GenerateRequest) -> None:
+        extra = self._settings.llm_extra_body
         try:
-            await self._http.stream(body(self._model, request), self._hear)
+            await self._http.stream(body(self._model, request, extra), self._hear)
         finally:
             self._count(request.messages)
+        if self._only_thought:
+            self._tell(Failure(*self._id, LlmFailed.code, _ONLY_THOUGHT))
 
     def _hear(self, chunk: Chunk) -> None:
         if chunk.usage is not None:
             self._usage = chunk.usage  # some servers send it with every chunk
         if chunk.text:
             self._text.append(chunk.text)
-        if chunk.text or chunk.finish_reason:
+        self._thought = self._thought or chunk.thinks
+        ended = chunk.finish_reason is not None and not self._only_thought
+        if chunk.text or ended:
             self._tell(ResponseDelta(*self._id, chunk.text, chunk.finish_reason))
+
+    @property
+    def _only_thought(self) -> bool:
+        return self._thought and not any(text.strip() for text in self._text)
 
     def _count(self, messages: Messages) -> None:
         """Where the server does not say, e.g. of a reply that was cut short: an estimate."""
@@ -98,10 +116,13 @@ class Reply:
             count_estimated(messages, "".join(self._text))
 
 
-def body(model: str, request: GenerateRequest) -> dict[str, Any]:
-    """The fields of the request, without what the server need not be told."""
+def body(model: str, request: GenerateRequest, extra_body: str) -> dict[str, Any]:
+    """The fields of the request, without what the server need not be told.
+
+    ``extra_body`` is a JSON object of further ones.
+    """
     sampling = request.sampling
-    fields: dict[str, Any] = {
+    fields: dict[str, Any] = json.loads(extra_body) | {
         "model": model,
         "messages": request.messages,
         "max_tokens": request.max_tokens,

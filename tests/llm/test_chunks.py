@@ -18,6 +18,12 @@ def test_the_first_chunk_has_no_text() -> None:
     assert parse(chunk({"role": "assistant", "content": None})) == Chunk()
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_what_a_model_thinks_is_no_text(field: str) -> None:
+    assert parse(chunk({"content": None, field: "Hm."})) == Chunk(thinks=True)
+    assert parse(chunk({"content": "Paris", field: None})) == Chunk(text="Paris")
+
+
 def test_an_empty_reason_and_no_error_are_no_end() -> None:
     assert parse(chunk({"content": "Par"}, "", error=None)) == Chunk(text="Par")
 
