@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
-
 import pytest
 from bad_server import (
     PATIENCE_S,
@@ -18,17 +15,11 @@ from bad_server import (
     sends,
 )
 from llm_fakes import request
-from openai_bench import KEY, Bench, failure
-from prometheus_client import REGISTRY
+from openai_bench import KEY, Bench, failure, run_to_its_end, tokens
 
-from engine.config import EngineSettings
-from engine.llm.openai_http import AttemptFailed, OpenAiHttp, base_url
-from engine.llm.openai_reply import Reply, backoff_s
+from engine.llm.openai_http import base_url
+from engine.llm.openai_reply import backoff_s
 from engine.types import Failure, GenerateRequest, Message, Sampling
-
-
-def tokens(kind: str) -> float:
-    return REGISTRY.get_sample_value("antiphon_llm_tokens_total", {"kind": kind}) or 0.0
 
 
 def test_a_reply_and_what_was_asked(bench: Bench) -> None:
@@ -172,20 +163,6 @@ def test_cancel_closes_the_stream(bench: Bench, pieces: tuple[str, ...]) -> None
     assert bench.backend.free == bench.settings.llm_slots
     if pieces:
         assert bench.server.client_left.wait(PATIENCE_S)
-
-
-def run_to_its_end(bad: BadServer, behaviour: Behaviour) -> None:
-    """One reply with all that comes after its last piece."""
-    bad.behaviours.append(behaviour)
-    settings = EngineSettings(llm="openai", llm_url=bad.url, llm_retries=0)
-
-    async def run() -> None:
-        http = OpenAiHttp(settings, None)
-        with suppress(AttemptFailed):
-            await Reply(http, "m", request(1), settings, lambda _: None).run()
-        await http.close()
-
-    asyncio.run(run())
 
 
 def test_tokens_are_counted_as_the_server_says(bad: BadServer) -> None:

@@ -6,8 +6,7 @@ import time
 
 import pytest
 from bad_server import BadServer, Exchange, ends, sends, thinks
-from openai_bench import Bench, failure
-from prometheus_client import REGISTRY
+from openai_bench import Bench, failure, tokens
 
 SAYS = {"choices": [{"delta": {"content": "Paris."}}]}
 
@@ -49,13 +48,10 @@ def test_one_that_only_thought_has_failed_and_is_told_what_to_do(bench: Bench, b
 
 
 def test_tokens_that_were_only_thought_are_counted(bench: Bench) -> None:
-    def generated() -> float:
-        return REGISTRY.get_sample_value("antiphon_llm_tokens_total", {"kind": "generated"}) or 0.0
-
-    before = generated()
+    before = tokens("generated")
     usage = {"prompt_tokens": 9, "completion_tokens": 5}
     failure(bench.ask(sends(*thinks("Hm."), ends("length"), {"choices": [], "usage": usage})))
-    assert generated() == before + 5
+    assert tokens("generated") == before + 5
 
 
 def test_further_fields_are_sent_as_they_are_set(bad: BadServer) -> None:
