@@ -19,11 +19,11 @@ from engine.llm.usage import count, count_estimated
 from engine.types import Failure, GenerateRequest, LlmEvent, ResponseDelta
 
 _FIRST_BACKOFF_S = 0.25
+_LONGEST_BACKOFF_S = 5.0  # whoever is to wait longer than that is told so instead
 _ONLY_THOUGHT = (
     "the language model thought until its reply was over, and said nothing: raise llm_max_tokens, "
     "or turn its thinking off with llm_extra_body"
 )
-_LONGEST_BACKOFF_S = 5.0  # whoever is to wait longer than that is told so instead
 
 
 class Reply:
@@ -100,9 +100,9 @@ class Reply:
         if chunk.text:
             self._text.append(chunk.text)
         self._thought = self._thought or chunk.thinks
-        ended = chunk.finish_reason is not None and not self._only_thought
+        ended = None if self._only_thought else chunk.finish_reason
         if chunk.text or ended:
-            self._tell(ResponseDelta(*self._id, chunk.text, chunk.finish_reason))
+            self._tell(ResponseDelta(*self._id, chunk.text, ended))
 
     @property
     def _only_thought(self) -> bool:

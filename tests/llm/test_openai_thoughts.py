@@ -47,6 +47,11 @@ def test_one_that_only_thought_has_failed_and_is_told_what_to_do(bench: Bench, b
     assert "llm_extra_body" in message
 
 
+def test_a_last_piece_of_nothing_ends_the_reply_once(bench: Bench) -> None:
+    last = {"choices": [{"delta": {"content": "\n"}, "finish_reason": "stop"}]}
+    failure(bench.ask(sends(*thinks("Hm."), last)))
+
+
 def test_tokens_that_were_only_thought_are_counted(bench: Bench) -> None:
     before = tokens("generated")
     usage = {"prompt_tokens": 9, "completion_tokens": 5}
