@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -10,6 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 _EMBEDDED = "smollm2-135m-instruct"
 _FIRST = "auto"
+# What every request to a remote server says by itself, from settings and sessions.
+_OWN_FIELDS = {
+    "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop",
+    "seed", "stream", "stream_options",
+}  # fmt: skip
 
 
 def default_home() -> Path:
@@ -74,6 +80,11 @@ class EngineSettings(BaseModel):
     early_start: bool = Field(
         True, description="begin replies before the turn is over, as far as there is room"
     )
+    llm_extra_body: str = Field(
+        "{}",
+        description="further fields of requests to the server, as JSON, e.g. "
+        '{"chat_template_kwargs": {"enable_thinking": false}}',
+    )
     llm_retries: int = Field(
         2, ge=0, le=10, description="further tries for a reply before its first piece"
     )
@@ -115,6 +126,19 @@ class EngineSettings(BaseModel):
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError("a key belongs into llm_key_file or ANTIPHON_LLM_KEY, not here")
         return url
+
+    @field_validator("llm_extra_body")
+    @classmethod
+    def _extra_body_is_an_object(cls, body: str) -> str:
+        try:
+            fields = json.loads(body)
+        except ValueError as error:
+            raise ValueError(f"not JSON: {error}") from error
+        if not isinstance(fields, dict):
+            raise ValueError('write a JSON object: {"name": value}')
+        if taken := sorted(_OWN_FIELDS & fields.keys()):
+            raise ValueError(f"{', '.join(taken)}: set by the engine itself")
+        return body
 
     @model_validator(mode="after")
     def _remote_has_an_address(self) -> Self:

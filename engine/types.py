@@ -162,12 +162,16 @@ class Assumed:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A turn cannot go on; ``code`` is one of ``engine.errors``."""
+    """A turn cannot go on; ``code`` is one of ``engine.errors``.
+
+    ``retry_after_ms`` says when another try makes sense, where that is known.
+    """
 
     key: int
     turn_id: int
     code: str
     message: str
+    retry_after_ms: int | None = None
 
 
 # ---- the language model --------------------------------------------------------------------

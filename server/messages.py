@@ -81,7 +81,10 @@ class ChunkReceived:
 
 @dataclass(frozen=True, slots=True)
 class ChatbotResponse:
-    """The answer to one segment. ``turn`` and ``error_code`` go only to clients that opted in."""
+    """The answer to one segment.
+
+    ``turn``, ``error_code`` and ``retry_after_ms`` go only to clients that opted in.
+    """
 
     type: ClassVar[str] = "chatbot_response"
     transcription: str
@@ -91,6 +94,7 @@ class ChatbotResponse:
     cancelled: bool | None = None
     turn: int | None = None
     error_code: str | None = None
+    retry_after_ms: int | None = None
     timings: dict[str, float] | None = None
 
 

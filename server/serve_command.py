@@ -25,6 +25,7 @@ _METAVARS = {
     "asr_model": "NAME|DIR",
     "llm_model": "NAME|FILE",
     "llm_url": "URL",
+    "llm_extra_body": "JSON",
     "home": "DIR",
     "host": "ADDRESS",
     "origins": "ORIGIN,...",

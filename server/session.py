@@ -177,7 +177,7 @@ class Session:
             case Assumed():
                 return self._assumed(event)
             case Failure():
-                return list(self._failure(event.turn_id, event.code, event.message, now))
+                return list(self._failure(event, now))
             case SegmentEnded():
                 self._begin_turn(now)
                 return []
@@ -190,7 +190,7 @@ class Session:
 
     def generate_refused(self, turn_id: int, code: str, message: str, now: float) -> list[Effect]:
         """The engine did not take a ``Generate``."""
-        return list(self._failure(turn_id, code, message, now))
+        return list(self._failure(Failure(self.key, turn_id, code, message), now))
 
     def tick(self, now: float) -> list[Effect]:
         """Give up on every turn whose stage has taken too long."""
@@ -264,10 +264,11 @@ class Session:
             yield from self._answer(now, cancelled=event.finish_reason == "cancelled")
             yield from self._advance(now)
 
-    def _failure(self, turn_id: int, code: str, message: str, now: float) -> Iterator[Effect]:
-        turn = self._find(turn_id, Stage.LISTENING) or self._find(turn_id, Stage.REPLYING)
+    def _failure(self, event: Failure, now: float) -> Iterator[Effect]:
+        turn = self._find(event.turn_id, Stage.LISTENING)
+        turn = turn or self._find(event.turn_id, Stage.REPLYING)
         if turn is not None:
-            turn.fail(code, message)
+            turn.fail(event.code, event.message, event.retry_after_ms)
             yield from self._advance(now)
 
     def _advance(self, now: float) -> Iterator[Effect]:
@@ -311,6 +312,7 @@ class Session:
                 cancelled=True if cancelled else None,
                 turn=number,
                 error_code=turn.error_code if opted_in else None,
+                retry_after_ms=turn.retry_after_ms if opted_in else None,
                 timings=turn.timings(now) if "timings" in self._policy.events else None,
             )
         )

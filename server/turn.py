@@ -30,6 +30,7 @@ class Turn:
     pieces: list[str] = field(default_factory=list)
     error_code: str | None = None
     error: str | None = None
+    retry_after_ms: int | None = None
     heard_at: float | None = None
     first_token_at: float | None = None
     sentences: Sentences = field(default_factory=Sentences)
@@ -39,9 +40,9 @@ class Turn:
     def response(self) -> str:
         return "".join(self.pieces)
 
-    def fail(self, code: str, message: str) -> None:
+    def fail(self, code: str, message: str, retry_after_ms: int | None = None) -> None:
         self.stage, self.deadline = Stage.FAILED, None
-        self.error_code, self.error = code, message
+        self.error_code, self.error, self.retry_after_ms = code, message, retry_after_ms
 
     def timings(self, now: float) -> dict[str, float]:
         """Milliseconds from the segment's end to each stage that was reached."""

@@ -22,10 +22,11 @@ import xllamacpp
 from engine.config import EngineSettings
 from engine.errors import LlmFailed, ModelError
 from engine.llm.backend import Wake
-from engine.llm.chunks import ChunkError, parse
+from engine.llm.chunk_error import Overflow
+from engine.llm.chunks import parse
 from engine.llm.gguf_tokens import special_tokens
 from engine.llm.marks import Marks
-from engine.llm.prompt import Messages, fit, shrink, too_long
+from engine.llm.prompt import Messages, estimate_tokens, fit, shrink, too_long
 from engine.llm.slots import Slots
 from engine.llm.usage import count
 from engine.metrics import STAGE_SECONDS
@@ -52,7 +53,7 @@ class _Run:
     slot: int
     returning: bool = False
     cancelled_at: float | None = None
-    overflow: ChunkError | None = None
+    overflow: Overflow | None = None
 
     @property
     def id(self) -> tuple[int, int]:
@@ -130,7 +131,8 @@ class LlamaCpp:
             run = _Run(GenerateRequest(-1, slot, messages, max_tokens=1), slot)
             self._attempt(run, messages)
             if run.overflow is not None:
-                raise ModelError(f"the system prompt is too long: {run.overflow.message}")
+                told = too_long(run.overflow.prompt_tokens, run.overflow.context_tokens)
+                raise ModelError(f"{told}: shorten `system`, or raise `llm_context_tokens`")
         news, self._news = self._news, deque()
         for _, event in news:
             if isinstance(event, Failure):
@@ -154,7 +156,7 @@ class LlamaCpp:
             self._attempt(run, messages)
             if run.overflow is None:
                 return
-            tokens, context = run.overflow.sizes
+            tokens, context = run.overflow.sizes(estimate_tokens(messages))
             messages = shrink(messages, tokens, context - min(reply, context // 2))
 
     def _attempt(self, run: _Run, messages: Messages) -> None:
@@ -166,8 +168,8 @@ class LlamaCpp:
     def _hear(self, run: _Run, raw: str) -> bool:
         """Take one chunk; True stops the request. xllamacpp swallows what is raised here."""
         chunk = parse(raw)
-        if chunk.error is not None and chunk.error.prompt_tokens is not None:
-            run.overflow = chunk.error
+        if chunk.error is not None and chunk.error.overflow is not None:
+            run.overflow = chunk.error.overflow
         elif chunk.error is not None:
             self._fail(run, chunk.error.message)
         elif chunk.text or chunk.finish_reason:
@@ -184,7 +186,7 @@ class LlamaCpp:
         if error is not None:
             self._fail(run, str(error))
         elif run.overflow is not None:
-            self._fail(run, too_long(*run.overflow.sizes))
+            self._fail(run, too_long(run.overflow.prompt_tokens, run.overflow.context_tokens))
         else:
             self._fail(run, "the model stopped without ending its reply")
 

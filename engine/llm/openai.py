@@ -145,7 +145,7 @@ class OpenAi:
             STAGE_SECONDS.labels("llm_cancel").observe(time.monotonic() - run.cancelled_at)
             raise
         except AttemptFailed as failed:
-            tell(Failure(*run.id, failed.error.code, str(failed)))
+            tell(Failure(*run.id, failed.error.code, str(failed), failed.retry_after_ms))
             if not failed.answered:
                 self._doubt.set()
         except Exception as error:  # our own fault, and this reply's alone
@@ -166,11 +166,14 @@ class OpenAi:
                 await self._probe()
 
     async def _probe(self) -> AttemptFailed | None:
-        """Ask for a token; returns why there was none."""
-        request = GenerateRequest(-1, 0, (Message("user", "Hello."),), max_tokens=1)
+        """Ask for a token, as replies are asked for; returns why there was none."""
+        system = self._settings.system
+        messages = (*([Message("system", system)] if system else []), Message("user", "Hello."))
+        request = GenerateRequest(-1, 0, messages, max_tokens=1)
         try:
             model = await self._chosen_model()
-            await self._http.stream(body(model, request, request.messages), lambda _: None)
+            fields = body(model, request, self._settings.llm_extra_body)
+            await self._http.stream(fields, lambda _: None)
         except AttemptFailed as failed:
             # A server that is busy is well; one that was never heard may say so while it loads.
             if not (failed.answered and self._heard_at):

@@ -11,7 +11,8 @@ import httpx2
 
 from engine.config import EngineSettings
 from engine.errors import AntiphonError, DeadlineExceeded, LlmFailed, Overloaded
-from engine.llm.chunks import Chunk, ChunkError, parse
+from engine.llm.chunk_error import ChunkError, Overflow
+from engine.llm.chunks import Chunk, parse
 from engine.llm.openai_dialect import Dialect
 
 _MAX_ERROR_BYTES = 64 << 10
@@ -33,7 +34,7 @@ class AttemptFailed(Exception):
         *,
         retry: bool = False,
         retry_after_s: float = 0.0,
-        overflow: ChunkError | None = None,
+        overflow: Overflow | None = None,
         unsupported: str | None = None,
     ) -> None:
         super().__init__(str(error))
@@ -47,6 +48,10 @@ class AttemptFailed(Exception):
     def may_pass(self) -> bool:
         """The server may be starting, or busy; else something is set wrongly."""
         return self.retry or isinstance(self.error, DeadlineExceeded)
+
+    @property
+    def retry_after_ms(self) -> int | None:
+        return self.error.retry_after_ms if isinstance(self.error, Overloaded) else None
 
     @property
     def answered(self) -> bool:
@@ -63,12 +68,12 @@ class _Progress:
     ended: bool = False
 
     def note(self, chunk: Chunk, limit: asyncio.Timeout) -> None:
-        """Only text and the end are progress: servers send signs of life as well."""
+        """Only text, thoughts and the end are progress: servers send signs of life as well."""
         now = asyncio.get_running_loop().time()
         if chunk.finish_reason is not None:
             self.ended = True
             limit.reschedule(now + _USAGE_WAIT_S)
-        elif chunk.text and not self.ended:
+        elif (chunk.text or chunk.thinks) and not self.ended:
             self.said = True
             limit.reschedule(now + self.idle_timeout_s)
 
@@ -79,6 +84,7 @@ class OpenAiHttp:
     def __init__(self, settings: EngineSettings, key: str | None) -> None:
         assert settings.llm_url is not None
         self._settings = settings
+        self._key = key
         self._dialect = Dialect()
         self._client = httpx2.AsyncClient(
             base_url=base_url(settings.llm_url),
@@ -96,7 +102,7 @@ class OpenAiHttp:
             async with asyncio.timeout(self._settings.llm_first_token_timeout_s):
                 response = await self._client.get("models")
             if response.status_code != 200:
-                raise _refused(response, response.text)
+                raise self._refused(response, response.text)
             return str(response.json()["data"][0]["id"])
         except (TimeoutError, httpx2.HTTPError) as error:
             raise self._lost(error, said=False) from error
@@ -107,7 +113,7 @@ class OpenAiHttp:
     async def stream(self, body: Mapping[str, Any], hear: Callable[[Chunk], None]) -> None:
         """Send ``body``, give each chunk to ``hear``; returns when the reply has ended.
 
-        A field that the server refuses as unsupported is said in another way, where there is one.
+        What the server refuses as unsupported is said in another way, where there is one.
         Raises ``AttemptFailed``. When cancelled it closes the stream.
         """
         while True:
@@ -135,17 +141,48 @@ class OpenAiHttp:
     async def _chunks(self, body: Mapping[str, Any]) -> AsyncIterator[Chunk]:
         async with self._client.stream("POST", "chat/completions", json=body) as response:
             if response.status_code != 200:
-                raise _refused(response, await _text(response))
+                raise self._refused(response, await _text(response))
             async for event in httpx2.EventSource(response):
                 if event.data == "[DONE]":
                     continue  # to the end of the body, so that the connection can be used again
                 chunk = parse(event.data)
                 if chunk.error is not None:
-                    raise _failed(chunk.error)
+                    raise self._failed(chunk.error)
                 yield chunk
 
     async def close(self) -> None:
         await self._client.aclose()
+
+    def _refused(self, response: httpx2.Response, body: str) -> AttemptFailed:
+        status = response.status_code
+        try:
+            told = parse(body).error or ChunkError(response.reason_phrase)
+        except ValueError:
+            told = ChunkError(response.reason_phrase)
+        if told.overflow is not None:
+            return self._failed(told)
+        if status in (401, 403):
+            message = (
+                f"the language model's server refuses the key ({status}): "
+                "set ANTIPHON_LLM_KEY or --llm-key-file"
+            )
+            return AttemptFailed(LlmFailed(message))
+        message = f"the language model's server answered {status}: {self._short(told.message)}"
+        after_s = _retry_after_s(response)
+        if status in _BUSY:
+            busy = Overloaded(message, retry_after_ms=max(1000, round(after_s * 1000)))
+            return AttemptFailed(busy, retry=True, retry_after_s=after_s)
+        return AttemptFailed(
+            LlmFailed(message),
+            retry=status in _WORTH_A_RETRY,
+            retry_after_s=after_s,
+            unsupported=told.unsupported,
+        )
+
+    def _failed(self, told: ChunkError) -> AttemptFailed:
+        """An error that came in the stream, or a prompt that is too long."""
+        error = LlmFailed(f"the language model failed: {self._short(told.message)}")
+        return AttemptFailed(error, overflow=told.overflow)
 
     def _lost(self, error: Exception, said: bool) -> AttemptFailed:
         if isinstance(error, TimeoutError):
@@ -153,8 +190,12 @@ class OpenAiHttp:
             limit_s = settings.llm_idle_timeout_s if said else settings.llm_first_token_timeout_s
             what = "fell silent for" if said else "said nothing for"
             return AttemptFailed(DeadlineExceeded(f"the language model {what} {limit_s:g} s"))
-        message = f"the language model's server {_why(error)}"
+        message = f"the language model's server {self._short(_why(error))}"
         return AttemptFailed(LlmFailed(message), retry=True)
+
+    def _short(self, told: str) -> str:
+        """What a server tells goes to clients and into the log, but not our key, if it names it."""
+        return (told.replace(self._key, "***") if self._key else told)[:_MAX_TOLD_CHARS]
 
 
 def base_url(url: str) -> str:
@@ -170,43 +211,6 @@ async def _text(response: httpx2.Response) -> str:
         if len(body) > _MAX_ERROR_BYTES:
             break
     return bytes(body[:_MAX_ERROR_BYTES]).decode("utf-8", "replace")
-
-
-def _refused(response: httpx2.Response, body: str) -> AttemptFailed:
-    status = response.status_code
-    try:
-        told = parse(body).error or ChunkError(response.reason_phrase)
-    except ValueError:
-        told = ChunkError(response.reason_phrase)
-    if told.prompt_tokens is not None:
-        return _failed(told)
-    if status in (401, 403):
-        message = (
-            f"the language model's server refuses the key ({status}): "
-            "set ANTIPHON_LLM_KEY or --llm-key-file"
-        )
-        return AttemptFailed(LlmFailed(message))
-    message = f"the language model's server answered {status}: {_short(told)}"
-    after_s = _retry_after_s(response)
-    if status in _BUSY:
-        busy = Overloaded(message, retry_after_ms=max(1000, round(after_s * 1000)))
-        return AttemptFailed(busy, retry=True, retry_after_s=after_s)
-    return AttemptFailed(
-        LlmFailed(message),
-        retry=status in _WORTH_A_RETRY,
-        retry_after_s=after_s,
-        unsupported=told.unsupported,
-    )
-
-
-def _failed(told: ChunkError) -> AttemptFailed:
-    """An error that came in the stream, or a prompt that is too long."""
-    overflow = told if told.prompt_tokens is not None else None
-    return AttemptFailed(LlmFailed(f"the language model failed: {_short(told)}"), overflow=overflow)
-
-
-def _short(told: ChunkError) -> str:
-    return told.message[:_MAX_TOLD_CHARS]
 
 
 def _retry_after_s(response: httpx2.Response) -> float:

@@ -64,11 +64,16 @@ def shrink(messages: Messages, prompt_tokens: int, budget_tokens: int) -> Messag
     return _join(system, turns[1:]) if len(turns) > 1 else None
 
 
-def too_long(prompt_tokens: int, context_tokens: int) -> str:
-    """For people, when not even the last turn fits."""
+def too_long(prompt_tokens: int | None, context_tokens: int | None) -> str:
+    """For people, when not even the last turn fits; None: nobody has told."""
+    if prompt_tokens is None or context_tokens is None:
+        return (
+            "what was said is too long for the model, with the system prompt: say less at once, "
+            "shorten that, or give the model a longer context"
+        )
     return (
         f"what was said is too long for the model: {prompt_tokens} tokens with the system "
-        f"prompt, and its context holds {context_tokens}"
+        f"prompt, and its context holds {context_tokens} with the reply"
     )
 
 
@@ -84,6 +89,21 @@ def split_turns(messages: Sequence[Message]) -> tuple[Messages, list[Messages]]:
         else:
             turns[-1] = (*turns[-1], message)
     return tuple(messages[:start]), turns
+
+
+def fold_system(messages: Messages) -> Messages:
+    """The system text in front of the user's first words, for models that know no such role.
+
+    ``messages`` hold words of the user, as those of every request do.
+    """
+    system, _ = split_turns(messages)
+    if not system:
+        return messages
+    rest = list(messages[len(system) :])
+    first = next(n for n, message in enumerate(rest) if message.role == "user")
+    text = "\n\n".join(message.content for message in (*system, rest[first]))
+    rest[first] = Message("user", text)
+    return tuple(rest)
 
 
 def _join(system: Messages, turns: Sequence[Messages]) -> Messages:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -110,6 +110,15 @@ def refuses(status: int, message: str = "no", **headers: str) -> Behaviour:
 def does_not_support(field: str, code: str = "unsupported_parameter") -> Behaviour:
     error = {"message": f"{field}: no", "type": "invalid_request_error", "param": field}
     return lambda exchange: exchange.refuse(400, {"error": error | {"code": code}})
+
+
+def thinks(*pieces: str, field: str = "reasoning_content") -> Sequence[object]:
+    """Events of a model that reasons."""
+    return [{"choices": [{"delta": {"content": None, field: piece}}]} for piece in pieces]
+
+
+def ends(finish: str = "stop", **more: object) -> object:
+    return {"choices": [{"delta": {}, "finish_reason": finish}]} | more
 
 
 def breaks_off(*pieces: str) -> Behaviour:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
-
 import pytest
 from bad_server import (
     PATIENCE_S,
@@ -18,17 +15,11 @@ from bad_server import (
     sends,
 )
 from llm_fakes import request
-from openai_bench import KEY, Bench, failure
-from prometheus_client import REGISTRY
+from openai_bench import KEY, Bench, failure, run_to_its_end, tokens
 
-from engine.config import EngineSettings
-from engine.llm.openai_http import AttemptFailed, OpenAiHttp, base_url
-from engine.llm.openai_reply import Reply, backoff_s
-from engine.types import GenerateRequest, Message, Sampling
-
-
-def tokens(kind: str) -> float:
-    return REGISTRY.get_sample_value("antiphon_llm_tokens_total", {"kind": kind}) or 0.0
+from engine.llm.openai_http import base_url
+from engine.llm.openai_reply import backoff_s
+from engine.types import Failure, GenerateRequest, Message, Sampling
 
 
 def test_a_reply_and_what_was_asked(bench: Bench) -> None:
@@ -101,9 +92,28 @@ def test_what_another_try_would_not_mend_is_told_at_once(
     assert told in failure(bench.ask(trouble))
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        refuses(400, f"Incorrect key: {KEY}."),
+        sends({"error": f"Incorrect key: {KEY}."}),
+        sends([KEY]),
+    ],
+)
+def test_a_server_that_names_the_key_does_not_tell_it_to_clients(
+    bad: BadServer, trouble: Behaviour
+) -> None:
+    bench = Bench(bad, llm_retries=0)
+    assert "***" in failure(bench.ask(trouble))
+    bench.backend.close()
+
+
 @pytest.mark.parametrize("wait", ["60", "inf"])
 def test_a_server_that_wants_a_long_wait_is_not_waited_for(bench: Bench, wait: str) -> None:
-    assert "429" in failure(bench.ask(refuses(429, retry_after=wait)), "overloaded")
+    reply = bench.ask(refuses(429, retry_after=wait))
+    assert "429" in failure(reply, "overloaded")
+    assert isinstance(reply.ending, Failure)
+    assert reply.ending.retry_after_ms == min(float(wait), 3600) * 1000
 
 
 def test_a_long_story_about_an_error_is_cut(bench: Bench) -> None:
@@ -153,20 +163,6 @@ def test_cancel_closes_the_stream(bench: Bench, pieces: tuple[str, ...]) -> None
     assert bench.backend.free == bench.settings.llm_slots
     if pieces:
         assert bench.server.client_left.wait(PATIENCE_S)
-
-
-def run_to_its_end(bad: BadServer, behaviour: Behaviour) -> None:
-    """One reply with all that comes after its last piece."""
-    bad.behaviours.append(behaviour)
-    settings = EngineSettings(llm="openai", llm_url=bad.url, llm_retries=0)
-
-    async def run() -> None:
-        http = OpenAiHttp(settings, None)
-        with suppress(AttemptFailed):
-            await Reply(http, "m", request(1), settings, lambda _: None).run()
-        await http.close()
-
-    asyncio.run(run())
 
 
 def test_tokens_are_counted_as_the_server_says(bad: BadServer) -> None:

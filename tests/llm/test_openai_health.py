@@ -89,6 +89,18 @@ def test_what_is_set_wrongly_is_an_error_at_the_start(bad: BadServer, status: in
     bench.backend.close()
 
 
+def test_whether_it_is_well_is_asked_as_replies_are(bad: BadServer) -> None:
+    """A chat template may refuse the system prompt: then no reply would ever come."""
+    bench = Bench(bad, system="Be brief.")
+    bad.behaviours.extend([refuses(400, "Conversation roles must alternate"), answers("Hi")])
+    bench.backend.warmup()
+    assert bench.backend.problem is None
+    first, second = (body["messages"] for _, _, body in bad.asked)
+    assert [message["role"] for message in first] == ["system", "user"]
+    assert second == [{"role": "user", "content": "Be brief.\n\nHello."}]
+    bench.backend.close()
+
+
 def test_a_server_that_only_lists_its_models_is_not_well(bad: BadServer) -> None:
     bench = Bench(bad, llm_model="auto", llm_first_token_timeout_s=0.1)
     assert bench.backend.name == "openai/first"

@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.llm.prompt import estimate_tokens, fit, shrink, split_turns
+from engine.llm.prompt import estimate_tokens, fit, fold_system, shrink, split_turns
 from engine.types import Message
 
 SYSTEM = Message("system", "Be brief.")
@@ -81,3 +81,16 @@ def test_shrink_always_drops_something_until_nothing_can_go() -> None:
         lengths.append(len(messages))
         messages = shrink(messages, 1, 1000)
     assert lengths == [6, 4, 2]
+
+
+def test_a_folded_system_text_stands_before_the_users_first_words() -> None:
+    messages = (SYSTEM, Message("system", "Be kind."), *turn("one"), Message("user", "two"))
+    folded = (Message("user", "Be brief.\n\nBe kind.\n\none"), *messages[3:])
+    assert fold_system(messages) == folded
+    assert fold_system(folded) == folded
+
+
+@given(conversations)
+def test_folded_messages_alternate_and_begin_with_the_user(messages: tuple[Message, ...]) -> None:
+    roles = [message.role for message in fold_system(messages)]
+    assert roles == [("user", "assistant")[n % 2] for n in range(len(roles))]

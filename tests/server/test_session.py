@@ -223,3 +223,15 @@ def test_speech_over_a_transcript_under_way_ends_nothing() -> None:
     effects = session.event(SpeechStarted(0, 1, 1.0), 0.5)
     assert [type(effect) for effect in effects] == [Send]
     assert session.pending == 1
+
+
+def test_when_to_try_again_is_told_to_clients_that_opted_in() -> None:
+    full = Failure(0, 0, "overloaded", "Full.", retry_after_ms=1500)
+    for policy, told in ((POLICY, 1500), (replace(POLICY, events=frozenset()), None)):
+        sent = [
+            effect.message
+            for effect in replying(policy).event(full, 1.0)
+            if isinstance(effect, Send)
+        ]
+        (answer,) = [message for message in sent if isinstance(message, ChatbotResponse)]
+        assert (answer.error, answer.retry_after_ms) == ("Full.", told)

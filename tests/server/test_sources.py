@@ -132,6 +132,21 @@ def test_every_setting_is_described_and_its_bounds_can_be_told(name: str) -> Non
         assert " to " in allowed(name)
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("{", r"--llm-extra-body: .*not JSON"),
+        ("[1]", r"--llm-extra-body: .*JSON object"),
+        ('{"model": "m", "x": 1, "stream": false}', r"model, stream: set by the engine itself"),
+    ],
+)
+def test_further_fields_for_a_remote_server_are_a_json_object_of_others(
+    body: str, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load({"llm_extra_body": body}, {})
+
+
 def test_a_remote_server_needs_an_address_without_a_key_in_it() -> None:
     with pytest.raises(ConfigError, match="needs llm_url"):
         load({"llm": "openai"}, {})
