@@ -86,5 +86,19 @@ def split_turns(messages: Sequence[Message]) -> tuple[Messages, list[Messages]]:
     return tuple(messages[:start]), turns
 
 
+def fold_system(messages: Messages) -> Messages:
+    """``messages`` for a model that knows no system role.
+
+    The system text goes in front of the first user message, with a blank line between them.
+    """
+    texts = [message.content for message in messages if message.role == "system"]
+    folded = [message for message in messages if message.role != "system"]
+    for place, message in enumerate(folded):
+        if message.role == "user":
+            folded[place] = Message("user", "\n\n".join(filter(None, [*texts, message.content])))
+            break
+    return tuple(folded)
+
+
 def _join(system: Messages, turns: Sequence[Messages]) -> Messages:
     return (*system, *(message for turn in turns for message in turn))

@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.llm.prompt import estimate_tokens, fit, shrink, split_turns
+from engine.llm.prompt import estimate_tokens, fit, fold_system, shrink, split_turns
 from engine.types import Message
 
 SYSTEM = Message("system", "Be brief.")
@@ -81,3 +81,28 @@ def test_shrink_always_drops_something_until_nothing_can_go() -> None:
         lengths.append(len(messages))
         messages = shrink(messages, 1, 1000)
     assert lengths == [6, 4, 2]
+
+
+def test_the_system_text_leads_what_the_user_said_first() -> None:
+    messages = (SYSTEM, *turn("one"), Message("user", "two"))
+    led = Message("user", "Be brief.\n\none")
+    assert fold_system(messages) == (led, *turn("one")[1:], Message("user", "two"))
+
+
+def test_a_greeting_stays_before_the_first_user_message() -> None:
+    greeting = Message("assistant", "Good day.")
+    assert fold_system((SYSTEM, greeting, Message("user", "one"))) == (
+        greeting,
+        Message("user", "Be brief.\n\none"),
+    )
+
+
+def test_an_empty_system_text_leaves_nothing_behind() -> None:
+    assert fold_system((Message("system", ""), *turn("one"))) == turn("one")
+
+
+@given(conversations)
+def test_without_a_system_message_there_is_nothing_to_fold(messages: tuple[Message, ...]) -> None:
+    _, turns = split_turns(messages)
+    said = tuple(message for turn in turns for message in turn)
+    assert fold_system(said) == said
