@@ -21,7 +21,7 @@ from engine.llm.exllama_guard import Guard
 from engine.llm.exllama_model import Loaded, load_exllama
 from engine.llm.marks import Marks
 from engine.llm.prompt import Messages, fit, shrink, too_long
-from engine.llm.token_history import Exchange, encode
+from engine.llm.token_history import Exchange
 from engine.llm.usage import count
 from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta, Sampling
 
@@ -133,15 +133,14 @@ class ExLlama:
 
     def _prompt(self, request: GenerateRequest, budget_tokens: int) -> Exchange:
         """The prompt in at most ``budget_tokens``: the oldest turns leave. Raises ``LlmFailed``."""
-        last = self._exchanges.get(request.key)
+        last = self._exchanges.get(request.key, Exchange())
         messages: Messages | None = fit(self._marks.break_in(request.messages), budget_tokens)
         tokens = 0
         while messages is not None:
-            text = self._template.render(messages)
-            ids = encode(text, last, self._tokenize)
-            tokens = len(ids)
+            exchange = last.follow(self._template.render(messages), self._tokenize)
+            tokens = len(exchange.ids)
             if tokens <= budget_tokens:
-                return Exchange(text, ids)
+                return exchange
             messages = shrink(messages, tokens, budget_tokens)
         raise LlmFailed(too_long(tokens, budget_tokens))
 

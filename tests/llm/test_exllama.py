@@ -238,6 +238,21 @@ def test_the_next_prompt_begins_with_the_very_tokens_of_the_last_exchange(
     assert rest == "\nuser\ngo on\nassistant\n"
 
 
+@pytest.mark.parametrize("steps", [0, 1, 4, 99])  # waiting, in its prompt, speaking, over
+def test_a_reply_in_vain_between_two_turns_loses_no_tokens(backend: ExLlama, steps: int) -> None:
+    """One begun early for words to which more were added, or one that was cancelled."""
+    backend.submit(talk(1, 0, "hello"))
+    run(backend)
+    history = last_job(backend).ids + [token for _, token in spoken("Well said.")[:-1]]
+    backend.submit(talk(1, 1, "hello", "Well said.", "go"))
+    for _ in range(steps):
+        backend.step()
+    backend.cancel(1, 1)
+    run(backend)
+    backend.submit(talk(1, 2, "hello", "Well said.", "go on"))
+    assert last_job(backend).ids[: len(history)] == history
+
+
 def test_after_a_barge_in_the_tokens_go_as_far_as_what_was_said(backend: ExLlama) -> None:
     backend.submit(talk(1, 0, "hello"))
     for _ in range(4):  # two pieces of the prompt, then tokens
