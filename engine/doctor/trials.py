@@ -18,7 +18,7 @@ from typing import Literal
 from engine.config import EngineSettings
 from engine.doctor.finding import Finding, failure, ok, warning
 from engine.errors import AntiphonError
-from engine.types import Failure, GenerateRequest, Message, Pcm
+from engine.types import Failure, GenerateRequest, Pcm
 
 _TRIAL_TIMEOUT_S = 180.0
 _REPLY_TIMEOUT_S = 60.0
@@ -131,11 +131,12 @@ def judge_speech(outcome: Outcome, expected_word: str) -> Finding:
 def reply(settings: EngineSettings) -> tuple[str, str]:
     """Ask for one short reply; returns when its first text is there."""
     from engine.llm.load import load
+    from engine.llm.prompt import opening
 
     news = threading.Event()
     backend = load(settings, news.set)
     try:
-        messages = (Message("system", settings.system), Message("user", "Say hello."))
+        messages = opening(settings.system, "Say hello.")
         backend.submit(GenerateRequest(0, 0, messages, max_tokens=8))
         give_up_at = time.monotonic() + _REPLY_TIMEOUT_S
         while (left_s := give_up_at - time.monotonic()) > 0:

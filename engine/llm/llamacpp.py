@@ -25,11 +25,11 @@ from engine.llm.backend import Wake
 from engine.llm.chunks import ChunkError, parse
 from engine.llm.gguf_tokens import special_tokens
 from engine.llm.marks import Marks
-from engine.llm.prompt import Messages, fit, shrink, too_long
+from engine.llm.prompt import Messages, fit, opening, shrink, too_long
 from engine.llm.slots import Slots
 from engine.llm.usage import count
 from engine.metrics import STAGE_SECONDS
-from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta
+from engine.types import Failure, GenerateRequest, LlmEvent, ResponseDelta
 
 # A prompt is computed in pieces of this many tokens: between them other replies advance and a
 # cancel is noticed. On two cores a prompt of 100 tokens takes 235 ms in pieces of 32 and 216 in
@@ -125,7 +125,7 @@ class LlamaCpp:
 
     def warmup(self) -> None:
         """Compute the system prompt in every slot, so that first replies find it cached."""
-        messages = (Message("system", self._settings.system), Message("user", "Hello."))
+        messages = opening(self._settings.system, "Hello.")
         for slot in range(self._settings.llm_slots):
             run = _Run(GenerateRequest(-1, slot, messages, max_tokens=1), slot)
             self._attempt(run, messages)

@@ -19,6 +19,12 @@ _TOKENS_PER_EXTRA_BYTE = 0.5
 _TOKENS_PER_MESSAGE = 6  # the chat template's marks
 
 
+def opening(system: str, user: str) -> Messages:
+    """A conversation's first prompt; where there is no system text, without a message for it."""
+    asked = Message("user", user)
+    return (Message("system", system), asked) if system else (asked,)
+
+
 def estimate_tokens(messages: Sequence[Message]) -> int:
     """About how many tokens ``messages`` will be, template included."""
     return sum(_estimate(message.content) for message in messages)

@@ -8,8 +8,11 @@ import threading
 
 import pytest
 
-from engine.doctor.trials import Outcome, attempt, judge_reply, judge_speech
+from engine.config import EngineSettings
+from engine.doctor.trials import Outcome, attempt, judge_reply, judge_speech, reply
 from engine.errors import ModelError
+from engine.types import GenerateRequest, LlmEvent, ResponseDelta
+from server.conversations import Conversation
 
 
 def say(name: str, text: str) -> tuple[str, str]:
@@ -60,6 +63,36 @@ def test_however_a_trial_ends_it_is_reported(trial, kind: str, word: str) -> Non
 
 def test_a_trial_that_hangs_is_ended() -> None:
     assert attempt(hang, timeout_s=0.1).kind == "hung"
+
+
+class Model:
+    """A backend that remembers what it was asked, and says ``events``."""
+
+    name, busy = "model", True
+
+    def __init__(self, *events: LlmEvent) -> None:
+        self.events = list(events)
+        self.asked: list[GenerateRequest] = []
+
+    def submit(self, request: GenerateRequest) -> None:
+        self.asked.append(request)
+
+    def step(self) -> list[LlmEvent]:
+        return self.events
+
+    def cancel(self, key: int, turn_id: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("system", ["", "Be brief."])
+def test_a_reply_is_asked_for_as_a_session_would(
+    monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    model = Model(ResponseDelta(0, 0, "Hello"))
+    monkeypatch.setattr("engine.llm.load.load", lambda settings, wake: model)
+    assert reply(EngineSettings(system=system)) == ("model", "Hello")
+    assert model.asked[0].messages == Conversation(1).prompt(system, "Say hello.")
 
 
 def test_speech_that_is_heard() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 import torch
 from exllama_fakes import MARKS, Generator, Job, installed, pair, spoken, write_model
 from llm_fakes import is_ending, request
+from templates import GEMMA_2, GEMMA_TOKENS, MISTRAL_02, MISTRAL_TOKENS
 
 from engine.config import EngineSettings
 from engine.errors import LlmFailed
 from engine.llm.exllama import ExLlama
+from engine.llm.prompt import opening
 from engine.llm_lane import LlmLane
 from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta, Sampling
 
@@ -325,3 +328,31 @@ def test_warming_leaves_nothing_behind(backend: ExLlama) -> None:
     assert {len(job.ids) for job in generator(backend).seen} != set()
     backend.close()
     assert generator(backend).model.unloaded
+
+
+@pytest.mark.parametrize("system", ["", "Be brief."])
+@pytest.mark.parametrize(
+    ("source", "tokens"), [(MISTRAL_02, MISTRAL_TOKENS), (GEMMA_2, GEMMA_TOKENS)]
+)
+def test_a_model_without_a_system_role_starts_and_answers(
+    tmp_path: Path, system: str, source: str, tokens: dict[str, str]
+) -> None:
+    folder = write_model(tmp_path / "tiny")
+    config = {"chat_template": source, **tokens}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    with installed():
+        backend = ExLlama(SETTINGS.model_copy(update={"system": system}), folder)
+        backend.warmup()
+        backend.submit(GenerateRequest(1, 0, opening(system, "hello"), 32))
+    assert text_of(run(backend), 1) == "Well said."
+    asked = "".join(map(chr, last_job(backend).ids))
+    assert f"{system}\n\nhello".strip() in asked
+
+
+def test_without_a_system_prompt_none_is_computed(tmp_path: Path) -> None:
+    """An empty one would be another beginning than that of the turns to come."""
+    with installed():
+        folder = write_model(tmp_path / "tiny")
+        backend = ExLlama(SETTINGS.model_copy(update={"system": ""}), folder)
+        backend.warmup()
+    assert "system" not in "".join(map(chr, last_job(backend).ids))

@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.llm.prompt import estimate_tokens, fit, fold_system, shrink, split_turns
+from engine.llm.prompt import estimate_tokens, fit, fold_system, opening, shrink, split_turns
 from engine.types import Message
 
 SYSTEM = Message("system", "Be brief.")
@@ -81,6 +81,11 @@ def test_shrink_always_drops_something_until_nothing_can_go() -> None:
         lengths.append(len(messages))
         messages = shrink(messages, 1, 1000)
     assert lengths == [6, 4, 2]
+
+
+def test_a_conversation_opens_with_a_system_message_only_where_there_is_a_text() -> None:
+    assert opening("Be brief.", "one") == (SYSTEM, Message("user", "one"))
+    assert opening("", "one") == (Message("user", "one"),)
 
 
 def test_the_system_text_leads_what_the_user_said_first() -> None:
