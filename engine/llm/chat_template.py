@@ -91,7 +91,7 @@ def load_chat_template(folder: Path) -> ChatTemplate:
             f"{folder} has no chat template, in tokenizer_config.json or as chat_template.jinja: "
             "take a model that was trained to converse (its name often ends in Instruct or Chat)"
         )
-    return ChatTemplate(source, _tokens(config))
+    return ChatTemplate(source, named_tokens(config))
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
@@ -112,8 +112,11 @@ def _refuse(message: str) -> NoReturn:
     raise TemplateError(message)
 
 
-def _tokens(config: dict[str, Any]) -> dict[str, str]:
-    """A token is written as its text, or as an object with its text in ``content``."""
+def named_tokens(config: dict[str, Any]) -> dict[str, str]:
+    """The special tokens that ``tokenizer_config.json`` names, by what they are for.
+
+    A token is written as its text, or as an object with its text in ``content``.
+    """
     found = {}
     for name in _TOKENS:
         token = config.get(name)
