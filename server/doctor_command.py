@@ -82,7 +82,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     from engine.doctor.models import check_models
     from engine.doctor.trials import attempt, hear, judge_reply, judge_speech, reply
 
-    yield from check_machine(look(), settings.device)
+    yield from check_machine(look(), settings.device, settings.asr)
     yield check_port(settings.host, settings.port)
     yield from check_models(settings)
     yield judge_speech(attempt(hear, settings, _question()), _EXPECTED_WORD)

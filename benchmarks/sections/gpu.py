@@ -28,7 +28,8 @@ It runs the tests that a GPU decides; each kernel against its torch form; Whispe
 decoder at the sizes of `base` and `large-v3-turbo` for batches of 1 to 256, with and without
 kernels and graphs; VAD for up to 4,096 slots; how many people one GPU hears at once with a p95 to
 the final text under 250 ms, in real time with the engine's own scheduler; and exllamav2 for 1 to
-64 sessions, paged against unpaged."""
+64 sessions, paged against unpaged. Folders in EXL2 and GPTQ go through exllamav2's own loader and
+were not tried, since that needs a GPU."""
 
 
 class Pictures(Protocol):

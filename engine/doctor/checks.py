@@ -26,12 +26,12 @@ _DRIVER_TROUBLE = {
 }
 
 
-def check_machine(machine: Machine, device: str) -> list[Finding]:
-    """Findings in the order in which to read them; ``device`` is the setting's value."""
+def check_machine(machine: Machine, device: str, asr: str = "auto") -> list[Finding]:
+    """Findings in the order in which to read them; ``device`` and ``asr`` as they are set."""
     findings = [_processor(machine), _memory(machine), _versions(machine)]
     if device == "cpu":
         return [*findings, note("gpu", "not looked at: `device` is cpu")]
-    return [*findings, *_gpu(machine, device)]
+    return [*findings, *_gpu(machine, device, asr)]
 
 
 def _processor(machine: Machine) -> Finding:
@@ -58,7 +58,7 @@ def _versions(machine: Machine) -> Finding:
     return ok("versions", ", ".join(here))
 
 
-def _gpu(machine: Machine, device: str) -> Iterator[Finding]:
+def _gpu(machine: Machine, device: str, asr: str) -> Iterator[Finding]:
     """Driver, torch, devices and libraries, until one is missing that the rest needs."""
     told = failure if device == "cuda" else note
     if machine.driver is None:
@@ -78,7 +78,13 @@ def _gpu(machine: Machine, device: str) -> Iterator[Finding]:
         yield finding
     for index, found in enumerate(machine.devices):
         yield _device(machine, index, found)
-    yield from _libraries(machine)
+    yield _libraries(machine, asr)
+    if machine.compiler is None:
+        yield warning(
+            "compiler",
+            "there is no C compiler, which Triton needs to start its kernels",
+            "install gcc and Python's headers",
+        )
 
 
 def _driver(machine: Machine) -> Finding:
@@ -161,22 +167,19 @@ def _runs_here(capability: tuple[int, int], archs: tuple[str, ...]) -> bool:
     return False
 
 
-def _libraries(machine: Machine) -> Iterator[Finding]:
+def _libraries(machine: Machine, asr: str) -> Finding:
+    """What CTranslate2 opens when it first computes; on a GPU, ``auto`` means it too."""
     missing = [name for name, loads in machine.libraries.items() if not loads]
-    if missing:
-        yield failure(
-            "libraries",
-            f"{', '.join(missing)} cannot be loaded, and CTranslate2 needs it on a GPU",
-            "install nvidia-cublas-cu12 and put its `lib` folder on LD_LIBRARY_PATH",
-        )
-    else:
-        yield ok("libraries", f"{', '.join(machine.libraries)} loads")
-    if machine.compiler is None:
-        yield warning(
-            "compiler",
-            "there is no C compiler, which Triton needs to start its kernels",
-            "install gcc and Python's headers",
-        )
+    if not missing:
+        return ok("libraries", f"{', '.join(machine.libraries)} loads")
+    detail = f"{', '.join(missing)} cannot be loaded"
+    if asr == "torch":
+        return note("libraries", f"{detail}: only CTranslate2 needs it, and `asr` is torch")
+    return failure(
+        "libraries",
+        f"{detail}, and CTranslate2 needs it on a GPU",
+        "install nvidia-cublas-cu12 and put its `lib` folder on LD_LIBRARY_PATH",
+    )
 
 
 def _gib(count: int) -> str:

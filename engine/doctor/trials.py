@@ -7,6 +7,7 @@ hang, and both are findings.
 from __future__ import annotations
 
 import multiprocessing
+import re
 import signal
 import threading
 import time
@@ -17,11 +18,13 @@ from typing import Literal
 
 from engine.config import EngineSettings
 from engine.doctor.finding import Finding, failure, ok, warning
-from engine.errors import AntiphonError
-from engine.types import Failure, GenerateRequest, Message, Pcm
+from engine.errors import AntiphonError, ConfigError, DeadlineExceeded, LlmFailed, ModelError
+from engine.types import Failure, GenerateRequest, Pcm
 
 _TRIAL_TIMEOUT_S = 180.0
 _REPLY_TIMEOUT_S = 60.0
+_MEMORY = re.compile(r"out of memory|MemoryError|bad_alloc", re.IGNORECASE)
+_CUDA = re.compile(r"CUDA error|CUDA failed|CUDA driver|cuBLAS|cuDNN|NVRTC", re.IGNORECASE)
 _CONTEXT = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
 
 
@@ -29,10 +32,10 @@ _CONTEXT = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
 class Outcome:
     """How a trial ended. ``text`` is what the model said, ``error`` why it said nothing.
 
-    ``kind`` ``raised`` is a typed error of ours, whose text already says what to do.
+    ``refused`` is an error of ours before anything ran, whose text already says what to do.
     """
 
-    kind: Literal["said", "raised", "crashed", "hung"]
+    kind: Literal["said", "refused", "late", "raised", "crashed", "hung"]
     name: str = ""
     text: str = ""
     error: str = ""
@@ -66,6 +69,10 @@ def attempt(trial: Trial, *args: object, timeout_s: float = _TRIAL_TIMEOUT_S) ->
 def _child(sender: Connection, trial: Trial, args: tuple[object, ...]) -> None:
     try:
         name, text = trial(*args)
+    except (ConfigError, ModelError) as error:
+        sender.send(("refused", "", "", str(error)))
+    except DeadlineExceeded as error:
+        sender.send(("late", "", "", str(error)))
     except AntiphonError as error:
         sender.send(("raised", "", "", str(error)))
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent reports it
@@ -131,11 +138,12 @@ def judge_speech(outcome: Outcome, expected_word: str) -> Finding:
 def reply(settings: EngineSettings) -> tuple[str, str]:
     """Ask for one short reply; returns when its first text is there."""
     from engine.llm.load import load
+    from engine.llm.prompt import opening
 
     news = threading.Event()
     backend = load(settings, news.set)
     try:
-        messages = (Message("system", settings.system), Message("user", "Say hello."))
+        messages = opening(settings.system, "Say hello.")
         backend.submit(GenerateRequest(0, 0, messages, max_tokens=8))
         give_up_at = time.monotonic() + _REPLY_TIMEOUT_S
         while (left_s := give_up_at - time.monotonic()) > 0:
@@ -144,10 +152,10 @@ def reply(settings: EngineSettings) -> tuple[str, str]:
             news.clear()
             for event in backend.step():
                 if isinstance(event, Failure):
-                    raise AntiphonError(event.message)
+                    raise LlmFailed(event.message)
                 if event.text.strip() or event.finish_reason:
                     return backend.name, event.text.strip()
-        raise AntiphonError(f"no token within {_REPLY_TIMEOUT_S:g} s")
+        raise DeadlineExceeded(f"no token within {_REPLY_TIMEOUT_S:g} s")
     finally:
         backend.cancel(0, 0)
         backend.close()
@@ -164,11 +172,25 @@ def judge_reply(outcome: Outcome) -> Finding:
     return ok("reply", f"{detail}, start included")
 
 
-def _broken(check: str, outcome: Outcome) -> Finding:
-    advice = {
-        "raised": "",
+def _broken(check: Literal["speech", "reply"], outcome: Outcome) -> Finding:
+    return failure(check, outcome.error, _advice(check, outcome))
+
+
+def _advice(check: Literal["speech", "reply"], outcome: Outcome) -> str:
+    model = "--asr-model" if check == "speech" else "--llm-model"
+    if _MEMORY.search(outcome.error):
+        return f"free memory, or choose a smaller model ({model}; docs/DEPLOYMENT.md, Sizing)"
+    if _CUDA.search(outcome.error):
+        return "see `nvidia-smi` and `dmesg`; update the driver, or use --device cpu"
+    return {
+        "refused": f"do what it says, or choose another model ({model})",
+        "late": f"see whether other programs hold the processor or the GPU, or choose a smaller "
+        f"model ({model}); where a server elsewhere replies, see its log",
         "hung": "see whether other programs hold the processor or the GPU; then look at `dmesg`",
         "crashed": "a native library ended the process: reinstall from the lock file that suits "
         "this machine, or use --device cpu",
-    }
-    return failure(check, outcome.error, advice.get(outcome.kind, ""))
+    }.get(
+        outcome.kind,
+        f"see the log of `antiphon serve` with the same settings; try another model ({model}) or "
+        "--device cpu",
+    )

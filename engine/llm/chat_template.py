@@ -17,9 +17,10 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.errors import LlmFailed, ModelError
-from engine.llm.prompt import Messages
+from engine.llm.prompt import Messages, fold_system, opening
 
 _TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
+_PROBE = "Be brief."
 
 
 class _Generation(Extension):
@@ -42,13 +43,32 @@ class ChatTemplate:
         except TemplateError as error:
             raise ModelError(f"the model's chat template cannot be read: {error}") from error
         self._tokens = tokens
+        self._knows_system = self._shows_system()
 
     def render(self, messages: Messages) -> str:
-        """The prompt, up to where the assistant begins to speak. Raises ``LlmFailed``."""
+        """The prompt, up to where the assistant begins to speak. Raises ``LlmFailed``.
+
+        Where the template knows no system role, its text leads the first user message. A model
+        that may think first is told not to: who listens cannot wait, and thoughts are not spoken.
+        """
+        return self._render(messages if self._knows_system else fold_system(messages))
+
+    def _shows_system(self) -> bool:
+        """Some templates refuse a system message, and some pass it over."""
+        try:
+            return _PROBE in self._render(opening(_PROBE, "Hello."))
+        except LlmFailed:
+            return False
+
+    def _render(self, messages: Messages) -> str:
         plain = [{"role": message.role, "content": message.content} for message in messages]
         try:
             return self._template.render(
-                messages=plain, add_generation_prompt=True, tools=None, **self._tokens
+                messages=plain,
+                add_generation_prompt=True,
+                tools=None,
+                enable_thinking=False,  # Qwen 3's name for it; other templates never ask
+                **self._tokens,
             )
         except Exception as error:  # a template is a program: it may raise anything
             raise LlmFailed(
@@ -71,7 +91,7 @@ def load_chat_template(folder: Path) -> ChatTemplate:
             f"{folder} has no chat template, in tokenizer_config.json or as chat_template.jinja: "
             "take a model that was trained to converse (its name often ends in Instruct or Chat)"
         )
-    return ChatTemplate(source, _tokens(config))
+    return ChatTemplate(source, named_tokens(config))
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
@@ -92,8 +112,11 @@ def _refuse(message: str) -> NoReturn:
     raise TemplateError(message)
 
 
-def _tokens(config: dict[str, Any]) -> dict[str, str]:
-    """A token is written as its text, or as an object with its text in ``content``."""
+def named_tokens(config: dict[str, Any]) -> dict[str, str]:
+    """The special tokens that ``tokenizer_config.json`` names, by what they are for.
+
+    A token is written as its text, or as an object with its text in ``content``.
+    """
     found = {}
     for name in _TOKENS:
         token = config.get(name)

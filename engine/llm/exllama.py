@@ -20,10 +20,10 @@ from engine.llm.chunks import Usage
 from engine.llm.exllama_guard import Guard
 from engine.llm.exllama_model import Loaded, load_exllama
 from engine.llm.marks import Marks
-from engine.llm.prompt import Messages, fit, shrink, too_long
-from engine.llm.token_history import Exchange, encode
+from engine.llm.prompt import Messages, fit, opening, shrink, too_long
+from engine.llm.token_history import Exchange
 from engine.llm.usage import count
-from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta, Sampling
+from engine.types import Failure, GenerateRequest, LlmEvent, ResponseDelta, Sampling
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class ExLlama:
 
     def warmup(self) -> None:
         """Put the system prompt into the cache; compile the kernels for batches of all sizes."""
-        messages = (Message("system", self._settings.system), Message("user", "Hello."))
+        messages = opening(self._settings.system, "Hello.")
         replies = 1
         while replies <= self._settings.llm_slots:
             for turn_id in range(replies):
@@ -133,15 +133,14 @@ class ExLlama:
 
     def _prompt(self, request: GenerateRequest, budget_tokens: int) -> Exchange:
         """The prompt in at most ``budget_tokens``: the oldest turns leave. Raises ``LlmFailed``."""
-        last = self._exchanges.get(request.key)
+        last = self._exchanges.get(request.key, Exchange())
         messages: Messages | None = fit(self._marks.break_in(request.messages), budget_tokens)
         tokens = 0
         while messages is not None:
-            text = self._template.render(messages)
-            ids = encode(text, last, self._tokenize)
-            tokens = len(ids)
+            exchange = last.follow(self._template.render(messages), self._tokenize)
+            tokens = len(exchange.ids)
             if tokens <= budget_tokens:
-                return Exchange(text, ids)
+                return exchange
             messages = shrink(messages, tokens, budget_tokens)
         raise LlmFailed(too_long(tokens, budget_tokens))
 

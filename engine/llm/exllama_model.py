@@ -13,6 +13,7 @@ import torch
 
 from engine.config import EngineSettings
 from engine.errors import ModelError
+from engine.llm.chat_template import named_tokens
 from kernels.dispatch import operations_for
 from kernels.paged_attention import PAGE
 
@@ -141,6 +142,8 @@ def stop_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
         ids = _read_json(folder / name).get("eos_token_id")
         found |= set(ids) if isinstance(ids, list) else {ids}
     found.add(tokenizer.eos_token_id)
+    if named := named_tokens(_read_json(folder / "tokenizer_config.json")).get("eos_token"):
+        found.add(tokenizer.single_id(named))
     return frozenset(token for token in found if isinstance(token, int))
 
 

@@ -19,6 +19,12 @@ _TOKENS_PER_EXTRA_BYTE = 0.5
 _TOKENS_PER_MESSAGE = 6  # the chat template's marks
 
 
+def opening(system: str, user: str) -> Messages:
+    """A conversation's first prompt; where there is no system text, without a message for it."""
+    asked = Message("user", user)
+    return (Message("system", system), asked) if system else (asked,)
+
+
 def estimate_tokens(messages: Sequence[Message]) -> int:
     """About how many tokens ``messages`` will be, template included."""
     return sum(_estimate(message.content) for message in messages)
@@ -92,18 +98,17 @@ def split_turns(messages: Sequence[Message]) -> tuple[Messages, list[Messages]]:
 
 
 def fold_system(messages: Messages) -> Messages:
-    """The system text in front of the user's first words, for models that know no such role.
+    """``messages`` for a model that knows no system role.
 
-    ``messages`` hold words of the user, as those of every request do.
+    The system text goes in front of the first user message, with a blank line between them.
     """
-    system, _ = split_turns(messages)
-    if not system:
-        return messages
-    rest = list(messages[len(system) :])
-    first = next(n for n, message in enumerate(rest) if message.role == "user")
-    text = "\n\n".join(message.content for message in (*system, rest[first]))
-    rest[first] = Message("user", text)
-    return tuple(rest)
+    texts = [message.content for message in messages if message.role == "system"]
+    folded = [message for message in messages if message.role != "system"]
+    for place, message in enumerate(folded):
+        if message.role == "user":
+            folded[place] = Message("user", "\n\n".join(filter(None, [*texts, message.content])))
+            break
+    return tuple(folded)
 
 
 def _join(system: Messages, turns: Sequence[Messages]) -> Messages:

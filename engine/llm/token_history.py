@@ -18,15 +18,12 @@ class Exchange:
     ``marks`` are places where both can be cut: ``(characters, tokens)``, ascending.
     """
 
-    text: str
-    ids: list[int]
-    marks: list[tuple[int, int]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.marks = [(0, 0), (len(self.text), len(self.ids))]
+    text: str = ""
+    ids: list[int] = field(default_factory=list)
+    marks: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0)])
 
     def extend(self, text: str, ids: Sequence[int]) -> None:
-        """A piece of the reply: ``ids`` spell ``text``."""
+        """What comes next, as it was read or said: ``ids`` spell ``text``."""
         self.text += text
         self.ids += ids
         self.marks.append((len(self.text), len(self.ids)))
@@ -36,10 +33,14 @@ class Exchange:
         shared = len(os.path.commonprefix([self.text, prompt]))  # noqa: RUF071 - of characters
         return max(mark for mark in self.marks if mark[0] <= shared)
 
+    def follow(self, prompt: str, tokenize: Callable[[str], list[int]]) -> Exchange:
+        """The next exchange's prompt: these tokens as far as it is the same, the rest anew.
 
-def encode(prompt: str, last: Exchange | None, tokenize: Callable[[str], list[int]]) -> list[int]:
-    """Tokens of ``prompt``: those of the last exchange as far as it is the same, the rest anew."""
-    if last is None:
-        return tokenize(prompt)
-    characters, tokens = last.shared_with(prompt)
-    return last.ids[:tokens] + tokenize(prompt[characters:])
+        The marks go along, so that a prompt made in vain (an early reply that nobody asked for,
+        one that was cancelled) does not hide what came before it.
+        """
+        characters, tokens = self.shared_with(prompt)
+        marks = [mark for mark in self.marks if mark[0] <= characters]
+        made = Exchange(prompt[:characters], self.ids[:tokens], marks)
+        made.extend(prompt[characters:], tokenize(prompt[characters:]))
+        return made

@@ -129,6 +129,12 @@ def test_a_missing_library_names_its_package() -> None:
     assert "nvidia-cublas-cu12" in finding.advice
 
 
+def test_torch_needs_no_library_of_ctranslate2s() -> None:
+    bare = gpu_host(libraries={"libcublas.so.12": False})
+    assert {found.status for found in check_machine(bare, "cuda", "torch")} == {"ok", "note"}
+    assert "failure" in {found.status for found in check_machine(bare, "cuda", "ctranslate2")}
+
+
 def test_triton_without_a_compiler() -> None:
     assert of(gpu_host(compiler=None), "compiler").status == "warning"
 

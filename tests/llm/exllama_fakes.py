@@ -78,6 +78,9 @@ class Tokenizer:
     def __init__(self, config: Config) -> None:
         self.extended_piece_to_id, self.eos_token_id = MARKS, MARKS["<|im_end|>"]
 
+    def single_id(self, token: str) -> int | None:
+        return MARKS.get(token)
+
     def encode(self, text: str, add_bos: bool, encode_special_tokens: bool) -> torch.Tensor:
         assert not add_bos
         assert encode_special_tokens

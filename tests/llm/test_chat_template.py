@@ -8,6 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from templates import (
+    GEMMA_2,
+    GEMMA_TOKENS,
+    MISTRAL_01,
+    MISTRAL_02,
+    MISTRAL_TOKENS,
+    QWEN_3_ENDING,
+)
 
 from engine.errors import LlmFailed, ModelError
 from engine.llm.chat_template import ChatTemplate, load_chat_template
@@ -93,3 +101,43 @@ def test_a_model_that_cannot_converse(tmp_path: Path) -> None:
         load_chat_template(folder(tmp_path))
     with pytest.raises(ModelError, match=r"tokenizer_config\.json"):
         load_chat_template(tmp_path / "nowhere")
+
+
+def test_a_system_role_that_is_known_is_used() -> None:
+    source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    messages = (Message("system", "Be brief."), *HELLO)
+    assert ChatTemplate(source, {}).render(messages) == "<system>Be brief.<user>hello"
+
+
+@pytest.mark.parametrize(
+    ("source", "tokens", "prompt"),
+    [
+        (MISTRAL_01, MISTRAL_TOKENS, "<s>[INST] {0} [/INST]{1}</s> [INST] {2} [/INST]"),
+        (MISTRAL_02, MISTRAL_TOKENS, "<s>[INST] {0} [/INST]{1}</s>[INST] {2} [/INST]"),
+        (
+            GEMMA_2,
+            GEMMA_TOKENS,
+            "<bos><start_of_turn>user\n{0}<end_of_turn>\n<start_of_turn>model\n{1}<end_of_turn>\n"
+            "<start_of_turn>user\n{2}<end_of_turn>\n<start_of_turn>model\n",
+        ),
+    ],
+)
+def test_where_no_system_role_is_known_its_text_leads_the_first_turn(
+    source: str, tokens: dict[str, str], prompt: str
+) -> None:
+    template = ChatTemplate(source, tokens)
+    messages = (*HELLO, Message("assistant", "Hi!"), Message("user", "go on"))
+    assert template.render(messages) == prompt.format("hello", "Hi!", "go on")
+    led = template.render((Message("system", "Be brief."), *messages))
+    assert led == prompt.format("Be brief.\n\nhello", "Hi!", "go on")
+
+
+def test_a_system_message_that_would_be_passed_over_is_not_lost() -> None:
+    source = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
+    messages = (Message("system", "Be brief."), *HELLO)
+    assert ChatTemplate(source, {}).render(messages) == "Be brief.\n\nhello"
+
+
+def test_a_reply_that_is_spoken_has_no_thoughts() -> None:
+    empty = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    assert render(QWEN_3_ENDING) == empty

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from llm_fakes import is_ending
+from llm_fakes import PATIENCE_S, is_ending
 from test_llm_lane import Ear
 
 from engine.config import EngineSettings
@@ -79,7 +82,21 @@ def test_eight_conversations_each_know_their_own_history_and_no_other(room: Room
         assert said == {NAMES[key]}
 
 
-def test_one_is_cancelled_in_its_prompt_one_in_its_reply_and_the_others_go_on(room: Room) -> None:
+def test_one_is_cancelled_in_its_prompt_one_in_its_reply_and_the_others_go_on(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[int, int]] = []  # tokens of key 20's prompt: computed, and in all
+    reads = threading.Event()
+    hear = LlamaCpp._hear
+
+    def watch(self: LlamaCpp, run: Any, raw: str) -> bool:
+        progress = json.loads(raw).get("prompt_progress")
+        if run.id == (20, 0) and progress and progress["processed"]:
+            read.append((progress["processed"], progress["total"]))
+            reads.set()
+        return hear(self, run, raw)
+
+    monkeypatch.setattr(LlamaCpp, "_hear", watch)
     others = {key: room.request(key, "What is the capital of France?") for key in (22, 23, 24)}
     reading = room.request(20, "word " * 400)
     speaking = room.request(21, "Count from one to one hundred.", max_tokens=200)
@@ -87,6 +104,7 @@ def test_one_is_cancelled_in_its_prompt_one_in_its_reply_and_the_others_go_on(ro
         room.lane.submit(request)
     room.ear.wait_for(lambda events: any(event.key == 21 for event in events))
     room.lane.submit(reading)
+    assert reads.wait(PATIENCE_S)
     room.lane.cancel(20, 0)
     room.lane.cancel(21, 0)
     assert room.reply(reading) == ("", ResponseDelta(20, 0, "", "cancelled"))
@@ -95,6 +113,10 @@ def test_one_is_cancelled_in_its_prompt_one_in_its_reply_and_the_others_go_on(ro
     assert ending.finish_reason == "cancelled"
     for request in others.values():
         assert "Paris" in room.reply(request)[0]
+    room.turns[20] = 1
+    room.ask({20: "Hello!"})  # begins when the library has let go of the first
+    computed, whole = read[-1]
+    assert computed < whole, "the rest of the prompt was not computed"
 
 
 def test_a_conversation_outgrows_its_context_and_its_neighbours_keep_theirs(room: Room) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 import torch
 from exllama_fakes import MARKS, Generator, Job, installed, pair, spoken, write_model
 from llm_fakes import is_ending, request
+from templates import GEMMA_2, GEMMA_TOKENS, MISTRAL_02, MISTRAL_TOKENS
 
 from engine.config import EngineSettings
 from engine.errors import LlmFailed
 from engine.llm.exllama import ExLlama
+from engine.llm.prompt import opening
 from engine.llm_lane import LlmLane
 from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta, Sampling
 
@@ -238,6 +241,21 @@ def test_the_next_prompt_begins_with_the_very_tokens_of_the_last_exchange(
     assert rest == "\nuser\ngo on\nassistant\n"
 
 
+@pytest.mark.parametrize("steps", [0, 1, 4, 99])  # waiting, in its prompt, speaking, over
+def test_a_reply_in_vain_between_two_turns_loses_no_tokens(backend: ExLlama, steps: int) -> None:
+    """One begun early for words to which more were added, or one that was cancelled."""
+    backend.submit(talk(1, 0, "hello"))
+    run(backend)
+    history = last_job(backend).ids + [token for _, token in spoken("Well said.")[:-1]]
+    backend.submit(talk(1, 1, "hello", "Well said.", "go"))
+    for _ in range(steps):
+        backend.step()
+    backend.cancel(1, 1)
+    run(backend)
+    backend.submit(talk(1, 2, "hello", "Well said.", "go on"))
+    assert last_job(backend).ids[: len(history)] == history
+
+
 def test_after_a_barge_in_the_tokens_go_as_far_as_what_was_said(backend: ExLlama) -> None:
     backend.submit(talk(1, 0, "hello"))
     for _ in range(4):  # two pieces of the prompt, then tokens
@@ -310,3 +328,31 @@ def test_warming_leaves_nothing_behind(backend: ExLlama) -> None:
     assert {len(job.ids) for job in generator(backend).seen} != set()
     backend.close()
     assert generator(backend).model.unloaded
+
+
+@pytest.mark.parametrize("system", ["", "Be brief."])
+@pytest.mark.parametrize(
+    ("source", "tokens"), [(MISTRAL_02, MISTRAL_TOKENS), (GEMMA_2, GEMMA_TOKENS)]
+)
+def test_a_model_without_a_system_role_starts_and_answers(
+    tmp_path: Path, system: str, source: str, tokens: dict[str, str]
+) -> None:
+    folder = write_model(tmp_path / "tiny")
+    config = {"chat_template": source, **tokens}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    with installed():
+        backend = ExLlama(SETTINGS.model_copy(update={"system": system}), folder)
+        backend.warmup()
+        backend.submit(GenerateRequest(1, 0, opening(system, "hello"), 32))
+    assert text_of(run(backend), 1) == "Well said."
+    asked = "".join(map(chr, last_job(backend).ids))
+    assert f"{system}\n\nhello".strip() in asked
+
+
+def test_without_a_system_prompt_none_is_computed(tmp_path: Path) -> None:
+    """An empty one would be another beginning than that of the turns to come."""
+    with installed():
+        folder = write_model(tmp_path / "tiny")
+        backend = ExLlama(SETTINGS.model_copy(update={"system": ""}), folder)
+        backend.warmup()
+    assert "system" not in "".join(map(chr, last_job(backend).ids))

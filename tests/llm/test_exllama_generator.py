@@ -47,6 +47,11 @@ def question(key: int, country: str, **sampling: tuple[str, ...]) -> GenerateReq
     return GenerateRequest(key, 0, (SYSTEM, asked), 8, Sampling(**sampling))
 
 
+def long_text(beginning: str = "") -> Message:
+    """A prompt of two pieces."""
+    return Message("user", beginning + "The sea was calm, the wind was low. " * 80)
+
+
 def run(backend: ExLlama, *requests: GenerateRequest) -> dict[int, list[LlmEvent]]:
     events: dict[int, list[LlmEvent]] = {}
     for request in requests:
@@ -99,12 +104,11 @@ def test_a_special_token_in_a_message_is_text_like_any_other(backend: ExLlama) -
 
 
 def test_a_prompt_is_computed_in_pieces_between_which_others_speak(backend: ExLlama) -> None:
-    long = Message("user", "The sea was calm, the wind was low. " * 80)
     backend.submit(question(1, "Japan"))
     while not any(event.key == 1 for event in backend.step()):
         pass
     model(backend).calls.clear()
-    backend.submit(GenerateRequest(2, 0, (SYSTEM, long), 2))
+    backend.submit(GenerateRequest(2, 0, (SYSTEM, long_text()), 2))
     spoke = [any(event.key == 1 for event in backend.step()) for _ in range(2)]
     assert spoke == [True, True]
     pieces = [tokens for sequences, tokens in model(backend).calls if tokens > 1]
@@ -120,12 +124,19 @@ def test_stop_texts(backend: ExLlama, stop: str, said: str | None) -> None:
     assert text(events).strip() == (said or "The capital of France is Paris.")
 
 
-@pytest.mark.parametrize("steps", [0, 1, 3])
-def test_cancel_frees_pages_at_once(backend: ExLlama, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("steps", "pieces", "speaks"), [(0, 0, False), (1, 1, False), (4, 2, True)]
+)
+def test_cancel_frees_pages_at_once(
+    backend: ExLlama, steps: int, pieces: int, speaks: bool
+) -> None:
+    """Before its prompt, between two pieces of it, and in its reply."""
     generator = backend._loaded.generator
-    backend.submit(question(1, "France"))
-    for _ in range(steps):
-        backend.step()
+    model(backend).calls.clear()
+    backend.submit(GenerateRequest(1, 0, (SYSTEM, long_text(f"In year {steps}: ")), 8))
+    said = [event for _ in range(steps) for event in backend.step()]
+    assert len([tokens for _, tokens in model(backend).calls if tokens > 1]) == pieces
+    assert bool(text(said)) is speaks
     backend.cancel(1, 0)
     backend.cancel(1, 0)
     assert generator.num_remaining_jobs() == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from exllama_fakes import Generator, installed, write_model
+from exllama_fakes import MARKS, Generator, installed, write_model
 
 from engine.config import EngineSettings
 from engine.errors import ModelError
@@ -143,6 +143,18 @@ def test_every_token_that_ends_a_reply_is_known(tmp_path: Path) -> None:
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 9}))
     with installed():
         assert load_exllama(SETTINGS, folder).stop_ids == {2, 7, 8, 9}
+
+
+@pytest.mark.parametrize("eos", ["<|im_start|>", {"content": "<|im_start|>", "lstrip": False}])
+def test_the_token_that_ends_a_turn_may_be_named_with_the_tokenizer(
+    tmp_path: Path, eos: str | dict[str, Any]
+) -> None:
+    """Where config.json still names the one of the model that this one was made of."""
+    folder = write_model(tmp_path / "model", eos_token_id=7)
+    config = {"chat_template": "-", "eos_token": eos}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    with installed():
+        assert load_exllama(SETTINGS, folder).stop_ids == {2, 7, MARKS["<|im_start|>"]}
 
 
 def test_whatever_the_library_raises_names_the_folder(

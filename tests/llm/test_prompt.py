@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.llm.prompt import estimate_tokens, fit, fold_system, shrink, split_turns
+from engine.llm.prompt import estimate_tokens, fit, fold_system, opening, shrink, split_turns
 from engine.types import Message
 
 SYSTEM = Message("system", "Be brief.")
@@ -81,6 +81,30 @@ def test_shrink_always_drops_something_until_nothing_can_go() -> None:
         lengths.append(len(messages))
         messages = shrink(messages, 1, 1000)
     assert lengths == [6, 4, 2]
+
+
+def test_a_conversation_opens_with_a_system_message_only_where_there_is_a_text() -> None:
+    assert opening("Be brief.", "one") == (SYSTEM, Message("user", "one"))
+    assert opening("", "one") == (Message("user", "one"),)
+
+
+def test_a_greeting_stays_before_the_first_user_message() -> None:
+    greeting = Message("assistant", "Good day.")
+    assert fold_system((SYSTEM, greeting, Message("user", "one"))) == (
+        greeting,
+        Message("user", "Be brief.\n\none"),
+    )
+
+
+def test_an_empty_system_text_leaves_nothing_behind() -> None:
+    assert fold_system((Message("system", ""), *turn("one"))) == turn("one")
+
+
+@given(conversations)
+def test_without_a_system_message_there_is_nothing_to_fold(messages: tuple[Message, ...]) -> None:
+    _, turns = split_turns(messages)
+    said = tuple(message for turn in turns for message in turn)
+    assert fold_system(said) == said
 
 
 def test_a_folded_system_text_stands_before_the_users_first_words() -> None:
