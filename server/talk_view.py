@@ -46,11 +46,12 @@ class LiveView(View):
 
 
 class PlainView(View):
-    """Appends: each new partial is a line, and the reply grows along its own line."""
+    """Appends: each partial that says something new is a line, the reply grows along its own."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._in_reply = False
+        self._partial = ""
 
     def __exit__(
         self,
@@ -62,7 +63,8 @@ class PlainView(View):
 
     def show(self, turn: Turn, message: Message | None = None) -> None:
         match message:
-            case {"type": "partial_transcription", "text": text}:
+            case {"type": "partial_transcription", "text": text} if text != self._partial:
+                self._partial = text
                 self._line(f"hearing   {text}")
             case {"type": "transcription", "text": text}:
                 self._line(f"you       {text}")

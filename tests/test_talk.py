@@ -72,8 +72,9 @@ class Scripted:
         await self._send(socket, {"type": "chunk_received"})
         if self.partial:
             self.partial = False
-            text = {"type": "partial_transcription", "text": "Hello the", "stable_chars": 5}
-            await self._send(socket, text)
+            for stable in (5, 9):  # the same words, then settled
+                text = {"type": "partial_transcription", "text": "Hello the"}
+                await self._send(socket, text | {"stable_chars": stable})
 
     async def _send(self, socket: ServerConnection, message: Message) -> None:
         await socket.send(json.dumps(message))
