@@ -95,7 +95,7 @@ measure() {
 		--clips "${EARLY_CLIPS:-8}"
 	load continuous-ctranslate2 210 --sessions "$other" -- --llm echo --asr ctranslate2
 	load webm 60 --sessions 4 --encoding webm -- --llm echo
-	load mixed 80 --sessions 4 --profile mixed -- --llm echo
+	load mixed 150 --sessions 4 --profile mixed --turns 18 -- --llm echo
 	load bursty 80 --sessions 8 --profile bursty -- --llm echo
 	load churn 60 --sessions 8 --profile churn -- --llm echo
 

@@ -106,29 +106,33 @@ def lag(measured: Measured, window: Window) -> dict[str, float]:
 def word_errors(
     measured: Measured, clips: Sequence[Clip], offline: Mapping[int, str]
 ) -> dict[str, float]:
-    """Of the measured turns, and of the same clips, as often, by the model alone.
+    """Of the measured turns without noise, and of the same clips, as often, by the model alone.
 
     ``offline`` is its text of each clip, by index. ``difference_se`` is the standard error, in
-    words, of the difference between the two: other clips would have given another. A turn that
+    words, of the difference between the two: other clips would have given another, and a clip that
+    was said several times, always wrong in the same way, tells no more than once. A turn that
     differs by more than a few words counts there as if it were a few: that is no chance.
     """
     ours, alone = Errors(0, 0), Errors(0, 0)
     differences = []
+    of_clips: Counter[int] = Counter()
     for session, turn in measured.turns:
-        if session.dropped and turn.final_s is None:
+        if turn.noisy or (session.dropped and turn.final_s is None):
             continue
         clip = clips[turn.clip]
         heard = compare(clip.text, turn.text, clip.language)
         expected = compare(clip.text, offline[turn.clip], clip.language)
         ours, alone = _add(ours, heard), _add(alone, expected)
-        differences.append(min(abs(heard.errors - expected.errors), _FEW_WORDS))
+        difference = max(-_FEW_WORDS, min(heard.errors - expected.errors, _FEW_WORDS))
+        differences.append(difference)
+        of_clips[turn.clip] += difference
     return {
         "words": ours.words,
         "errors": ours.errors,
         "percent": 100 * ours.rate,
         "offline_errors": alone.errors,
         "offline_percent": 100 * alone.rate,
-        "difference_se": math.hypot(*differences),
+        "difference_se": max(math.hypot(*differences), math.hypot(*of_clips.values())),
     }
 
 

@@ -80,6 +80,19 @@ def test_words_are_held_against_the_reference_and_against_the_model_alone() -> N
                      "offline_percent": 25.0, "difference_se": math.sqrt(2)}  # fmt: skip
 
 
+def test_a_clip_that_is_wrong_each_time_in_the_same_way_tells_no_more_than_once() -> None:
+    heard = session(*(turn(ends_s, 0.1, text="red green blue") for ends_s in (5.0, 7.0, 9.0)))
+    words = figures.word_errors(figures.select([heard], WINDOW), CLIPS, {0: "red green blue black"})
+    assert words["difference_se"] == 3.0
+
+
+def test_words_said_in_noise_are_not_held_against_the_model_that_heard_none() -> None:
+    heard = session(turn(5.0, 0.1, text="red"), turn(9.0, 0.1, text="red green blue black"))
+    heard.turns[0].noisy = True
+    words = figures.word_errors(figures.select([heard], WINDOW), CLIPS, {0: ""})
+    assert (words["words"], words["errors"]) == (4, 0)
+
+
 @pytest.mark.parametrize(
     ("reference", "heard", "language", "expected"),
     [
