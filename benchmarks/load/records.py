@@ -45,10 +45,10 @@ class TurnRecord:
     start_s: float
     speech_end_s: float
     """When its last sample was due, which is also when ``segment_end`` was."""
-    noisy: bool = False
-    """Noise was added, which the model alone has not heard."""
     held_s: float = 0.0
     """How much later than planned it began because the turn before was not answered."""
+    noisy: bool = False
+    """Noise was added, which the model alone has not heard."""
     sent: bool = False
     partials: int = 0
     first_partial_s: float | None = None

@@ -98,14 +98,8 @@ class Talker:
             if start_s >= self._until_s:
                 return
             free_s = start_s + pieces[-1][0]
-            turn = TurnRecord(
-                len(self.record.turns),
-                plan.clip,
-                start_s,
-                free_s,
-                plan.noise_db is not None,
-                held_s,
-            )
+            turn = TurnRecord(len(self.record.turns), plan.clip, start_s, free_s, held_s)
+            turn.noisy = plan.noise_db is not None
             self.record.turns.append(turn)
             await speak(self._clock, start_s, pieces, self._send)
             await self._client_.end_segment()

@@ -25,8 +25,9 @@ from engine.errors import LlmFailed, ModelError
 from engine.llm.backend import Wake
 from engine.llm.openai_http import AttemptFailed, OpenAiHttp
 from engine.llm.openai_reply import Reply, body
+from engine.llm.prompt import opening
 from engine.metrics import STAGE_SECONDS
-from engine.types import Failure, GenerateRequest, LlmEvent, Message, ResponseDelta
+from engine.types import Failure, GenerateRequest, LlmEvent, ResponseDelta
 
 _AUTO = "auto"
 _CLOSE_S = 2.0
@@ -167,9 +168,7 @@ class OpenAi:
 
     async def _probe(self) -> AttemptFailed | None:
         """Ask for a token, as replies are asked for; returns why there was none."""
-        system = self._settings.system
-        messages = (*([Message("system", system)] if system else []), Message("user", "Hello."))
-        request = GenerateRequest(-1, 0, messages, max_tokens=1)
+        request = GenerateRequest(-1, 0, opening(self._settings.system, "Hello."), max_tokens=1)
         try:
             model = await self._chosen_model()
             fields = body(model, request, self._settings.llm_extra_body)
