@@ -6,10 +6,11 @@ import datetime
 import os
 import platform
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import psutil
+
+from engine.processor import processor
 
 PACKAGES = (
     *("antiphon", "av", "ctranslate2", "faster-whisper", "numpy", "torch", "websockets"),
@@ -17,18 +18,13 @@ PACKAGES = (
 )
 
 
-def processor() -> str:
-    """The processor's own name for itself."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
-
-
 def describe() -> dict[str, Any]:
-    """Device, cores, memory, load, date and versions, for the head of a JSON file."""
+    """Processor, what limits it, memory, load, date and versions, for the head of a JSON file."""
+    here = processor()
     return {
-        "device": processor(),
+        "device": here.name,
+        "isa": here.isa,
+        "bfloat16": here.bfloat16,
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "load_average_1_min": round(os.getloadavg()[0], 2),

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from engine.processor import Isa
+
 _EMBEDDED = "smollm2-135m-instruct"
 _FIRST = "auto"
 # What every request to a remote server says by itself, from settings and sessions.
@@ -33,10 +35,15 @@ class EngineSettings(BaseModel):
 
     home: Path = Field(default_factory=default_home, description="folder of models")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models run")
+    isa: Isa = Field(
+        "native",
+        description="instructions that the CPU libraries may use: native: all; avx512: neither "
+        "bfloat16 nor AMX; avx2: to see how a poorer machine would do",
+    )
     threads: int = Field(0, ge=0, le=256, description="CPU threads of each model; 0: all cores")
 
     asr: Literal["auto", "torch", "ctranslate2"] = Field(
-        "auto", description="what runs Whisper; auto: torch on a CPU with native bfloat16"
+        "auto", description="what runs Whisper; auto: torch on a CPU, CTranslate2 on CUDA"
     )
     asr_model: str = Field("base", description="Whisper model: a name, a folder or a hub name")
     asr_compute_type: str = Field("auto", description="number type; auto: the device's best")

@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from engine.errors import AntiphonError
+from engine.processor import restrict
 from server.config import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def run(settings: Settings) -> int:
     Prints ``Antiphon is listening on ADDRESS`` when the models are warm. The first signal
     drains, a second one ends the process at once.
     """
+    restrict(settings.isa)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)

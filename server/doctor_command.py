@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from engine.processor import restrict
 from server import serve_command
 from server.audio_file import read_pcm
 from server.config import Settings
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 if nothing is wrong that would keep `serve` from working; warnings do not count."""
     settings = load(given(args), os.environ)
+    restrict(settings.isa)
     findings = _print_json(settings) if args.json else _print_lines(settings)
     return 1 if any(finding.status == "failure" for finding in findings) else 0
 

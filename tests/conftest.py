@@ -8,6 +8,10 @@ from pathlib import Path
 # As in server/app.py, and before anything loads OpenMP: threads that sleep while they wait.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from engine.processor import restrict_from_environment
+
+restrict_from_environment()
+
 import pytest
 
 from engine.models import find, resolve

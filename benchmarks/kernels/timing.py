@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.benchmark import Timer
 
-from benchmarks.machine import processor
+from engine.processor import processor
 
 Form = Callable[[], object]
 
@@ -36,7 +36,7 @@ def device_name(device: torch.device) -> str:
     """The device's own name, with its cores where it is a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{processor()}, {os.cpu_count()} cores"
+    return f"{processor().name}, {os.cpu_count()} cores"
 
 
 def environment(device: torch.device) -> dict[str, str | int]:

@@ -11,7 +11,7 @@ from engine.config import EngineSettings
 from engine.errors import ConfigError
 from engine.models import resolve
 from engine.whisper.backend import TorchWhisper
-from engine.whisper.linear import ComputeType, has_native_bfloat16
+from engine.whisper.linear import ComputeType
 
 
 def load(settings: EngineSettings, device: str) -> AsrBackend:
@@ -39,12 +39,12 @@ def load(settings: EngineSettings, device: str) -> AsrBackend:
 
 
 def pick(device: str, compute_type: str) -> Literal["torch", "ctranslate2"]:
-    """What is best where: torch's drafts and its scheduling need bfloat16 that is native to a CPU.
+    """Torch on every CPU, for its drafts and its scheduling.
 
     On CUDA it is CTranslate2 until torch's form has been measured there; and wherever a number
     type is asked for that only CTranslate2 has.
     """
-    if device == "cpu" and has_native_bfloat16() and compute_type in get_args(ComputeType):
+    if device == "cpu" and compute_type in get_args(ComputeType):
         return "torch"
     return "ctranslate2"
 

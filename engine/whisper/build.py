@@ -29,9 +29,9 @@ class Builder:
             raise ModelError(f"{name} is quantised: convert the model without quantisation")
         return found.float()
 
-    def linear(self, name: str, *, gelu: bool = False) -> Linear:
+    def linear(self, name: str, *, gelu: bool = False, few_rows: bool = False) -> Linear:
         weight, bias = self.tensor(f"{name}/weight"), self.tensor(f"{name}/bias")
-        return Linear(weight, bias, self.dtype, self.device, gelu=gelu)
+        return Linear(weight, bias, self.dtype, self.device, gelu=gelu, few_rows=few_rows)
 
     def query(self, name: str, rows: int) -> Linear:
         """A projection whose first ``rows`` outputs are queries of heads 64 wide, pre-scaled.

@@ -22,14 +22,14 @@ class _Layer:
         self._index = index
         self._heads = heads
         self._norm1 = build.norm(f"{name}/self_attention/layer_norm")
-        self._qkv = build.linear(f"{name}/self_attention/linear_0")
-        self._out1 = build.linear(f"{name}/self_attention/linear_1")
+        self._qkv = build.linear(f"{name}/self_attention/linear_0", few_rows=True)
+        self._out1 = build.linear(f"{name}/self_attention/linear_1", few_rows=True)
         self._norm2 = build.norm(f"{name}/attention/layer_norm")
-        self._query = build.linear(f"{name}/attention/linear_0")
-        self._out2 = build.linear(f"{name}/attention/linear_2")
+        self._query = build.linear(f"{name}/attention/linear_0", few_rows=True)
+        self._out2 = build.linear(f"{name}/attention/linear_2", few_rows=True)
         self._norm3 = build.norm(f"{name}/ffn/layer_norm")
-        self._up = build.linear(f"{name}/ffn/linear_0", gelu=True)
-        self._down = build.linear(f"{name}/ffn/linear_1")
+        self._up = build.linear(f"{name}/ffn/linear_0", gelu=True, few_rows=True)
+        self._down = build.linear(f"{name}/ffn/linear_1", few_rows=True)
 
     def __call__(self, x: Tensor, attention: RowAttention) -> Tensor:
         """x ``[rows, width]`` float32, changed in place."""
@@ -57,7 +57,7 @@ class Decoder:
         self._norm = Builder(build.weights, torch.float32, build.device).norm("decoder/layer_norm")
         self._hear = _cross_projection(build, spec)
         projection = build.tensor("decoder/projection/weight")
-        self._project = Linear(projection, None, build.dtype, build.device)
+        self._project = Linear(projection, None, build.dtype, build.device, few_rows=True)
         self._dtype = build.dtype
         self._attend = operations_for(build.device, build.dtype).slot_attention
         self.caches = SlotCaches(spec, slots, build.dtype, build.device, compact=compact)

@@ -8,17 +8,13 @@ from engine.asr import load
 
 
 @pytest.mark.parametrize(
-    ("native", "device", "compute_type", "expected"),
+    ("device", "compute_type", "expected"),
     [
-        (True, "cpu", "auto", "torch"),
-        (True, "cpu", "float32", "torch"),
-        (True, "cpu", "int8", "ctranslate2"),
-        (False, "cpu", "auto", "ctranslate2"),
-        (True, "cuda", "auto", "ctranslate2"),
+        ("cpu", "auto", "torch"),
+        ("cpu", "float32", "torch"),
+        ("cpu", "int8", "ctranslate2"),
+        ("cuda", "auto", "ctranslate2"),
     ],
 )
-def test_auto(
-    monkeypatch: pytest.MonkeyPatch, native: bool, device: str, compute_type: str, expected: str
-) -> None:
-    monkeypatch.setattr(load, "has_native_bfloat16", lambda: native)
+def test_auto(device: str, compute_type: str, expected: str) -> None:
     assert load.pick(device, compute_type) == expected

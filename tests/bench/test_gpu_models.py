@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from processors import needs_bfloat16
 
 from benchmarks.gpu import decoder, random_model
 from benchmarks.gpu.bench import Bench
@@ -61,7 +62,9 @@ def test_the_sizes_of_turbo_are_those_that_openai_published() -> None:
     assert {name: ids[name] for name in known} == known  # of the tokenizer of large-v3
 
 
-@pytest.mark.parametrize("compute_type", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "compute_type", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)]
+)
 def test_a_text_is_as_long_as_it_may_be_and_a_draft_of_longer_ones(
     folder: Path, compute_type: str
 ) -> None:

@@ -8,6 +8,7 @@ import ctranslate2
 import numpy as np
 import pytest
 import torch
+from processors import needs_bfloat16
 from torch import Tensor
 from torch.nn import functional
 from whisper_cases import encode
@@ -52,6 +53,7 @@ def test_a_batch_is_encoded_like_each_alone(tiny: WhisperModel, english: dict[st
 
 
 @pytest.mark.models
+@needs_bfloat16
 def test_bfloat16_stays_near_float32(whisper_tiny: Path, english: dict[str, Pcm]) -> None:
     weights = read_model_bin(whisper_tiny / "model.bin")
     wide = WhisperModel(whisper_tiny, "cpu", "float32", slots=1)
@@ -109,7 +111,9 @@ def test_the_form_for_kernels_equals_the_dense_one(tiny: WhisperModel) -> None:
         torch.testing.assert_close(dense, kernel, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, pytest.param(torch.bfloat16, marks=needs_bfloat16)]
+)
 @pytest.mark.parametrize("rows", [1, 3, 40])
 def test_packed_linear_layers(dtype: torch.dtype, rows: int) -> None:
     torch.manual_seed(rows)
@@ -118,6 +122,15 @@ def test_packed_linear_layers(dtype: torch.dtype, rows: int) -> None:
     actual = Linear(weight, bias, dtype, CPU, gelu=True)(x.to(dtype)).float()
     tolerance = 1e-4 if dtype is torch.float32 else 0.2
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 32, 33])
+def test_few_rows_lose_nothing_where_the_file_holds_float16(rows: int) -> None:
+    torch.manual_seed(rows)
+    weight, bias, x = torch.randn(96, 64).half().float(), torch.randn(96), torch.randn(rows, 64)
+    expected = functional.gelu(functional.linear(x, weight, bias))
+    actual = Linear(weight, bias, torch.float32, CPU, gelu=True, few_rows=True)(x)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_types_by_device() -> None:
