@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from engine.asr.backend import AsrJob, Hypothesis
-from engine.asr.guards import CONTEXT_MARGIN_S, context_s, token_cap
+from engine.asr.guards import FULL_CONTEXT_S, context_s, token_cap
 from engine.errors import AntiphonError, AsrFailed
 from engine.metrics import STAGE_SECONDS
 from engine.types import SAMPLE_RATE
@@ -24,6 +25,7 @@ from engine.whisper.model import WhisperModel
 from engine.whisper.queued import QueuedEncoding
 from engine.whisper.recent import Recent
 from engine.whisper.row import RowRequest, RowResult
+from engine.whisper.silence import SegmentEncoder, context_for
 from engine.whisper.spec import FRAMES_PER_S
 from kernels.queues import Queues
 
@@ -32,7 +34,6 @@ log = logging.getLogger(__name__)
 _Window = tuple[int, int, int]  # key, turn, window
 
 _DRAFTS = 4096
-_PARTIAL_CONTEXT_S = 12
 _ENCODE_BATCH = 16
 """Segments that a GPU encodes in one call at most: who comes next waits for all of it."""
 _ENCODES_AHEAD = 2
@@ -93,9 +94,8 @@ class TorchWhisper:
         self._rows = self._model.continuous()
         self._threads = torch.get_num_threads()
         self._queues = self._model.queues
-        self._encoder = EncoderThread(
-            self._model.encoder, self._model.decoder.project, self._threads
-        )
+        self._encoder = EncoderThread(self._threads)
+        self._segments = SegmentEncoder(self._model.encoder, self._model.decoder)
         # A CPU gains nothing from encoding two segments at once, and the first would wait.
         self._encode_batch = 1 if self._queues is None else min(slots, _ENCODE_BATCH)
         self._listening: list[_Listening] = []
@@ -170,6 +170,8 @@ class TorchWhisper:
         first speaker does not wait."""
         with torch.inference_mode():
             self._rows.prepare()
+            if self._queues is None:
+                self._segments.warmup()
         silence = np.zeros(SAMPLE_RATE, dtype=np.float32)
         self.submit([AsrJob(-1, 0, 0, silence, is_final=True)])
         while self.active:
@@ -286,7 +288,7 @@ class TorchWhisper:
         alike = [
             job
             for job in self._waiting
-            if job.is_final == first.is_final and _context_s(job) == _context_s(first)
+            if job.is_final == first.is_final and _context(job) == _context(first)
         ]
         batch = alike[: min(self._encode_batch, self._free)]
         taken = {id(job) for job in batch}
@@ -294,11 +296,18 @@ class TorchWhisper:
         return batch
 
     def _encode(self, jobs: Sequence[AsrJob]) -> ThreadedEncoding | QueuedEncoding:
-        frames = _context_s(jobs[0]) * FRAMES_PER_S
-        mel = torch.stack([features(self._hear(job), frames) for job in jobs])
         if self._queues is None:
-            return self._encoder.begin(mel, urgent=jobs[0].is_final)
+            return self._encode_segment(*jobs)
+        frames = context_s(jobs[0].seconds, jobs[0].full_context) * FRAMES_PER_S
+        mel = torch.stack([features(self._hear(job), frames) for job in jobs])
         return QueuedEncoding(self._model.encoder, mel, self._model.device, self._queues)
+
+    def _encode_segment(self, job: AsrJob) -> ThreadedEncoding:
+        """On a CPU: silence after the speech comes from the cache, but for a guard's second try."""
+        context = None if job.full_context else context_for(job.seconds)
+        mel = features(self._hear(job), (context or FULL_CONTEXT_S) * FRAMES_PER_S)
+        seconds = None if context is None else job.seconds
+        return self._encoder.begin(partial(self._segments.begin, mel, seconds), urgent=job.is_final)
 
     def _hear(self, job: AsrJob) -> Heard:
         window = _window(job)
@@ -367,9 +376,6 @@ def _window(job: AsrJob) -> _Window:
     return job.key, job.turn_id, job.window
 
 
-def _context_s(job: AsrJob) -> int:
-    """A partial with room to spare takes a shorter context: as a draft it serves as well."""
-    short = job.seconds + CONTEXT_MARGIN_S <= _PARTIAL_CONTEXT_S
-    if short and not (job.is_final or job.stands_in or job.full_context):
-        return _PARTIAL_CONTEXT_S
+def _context(job: AsrJob) -> int:
+    """Jobs of one context length can be encoded in one call."""
     return context_s(job.seconds, job.full_context)

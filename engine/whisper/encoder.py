@@ -20,6 +20,9 @@ from engine.whisper.spec import WhisperSpec
 _QUERY_BLOCK = 256
 """Queries whose scores are held at once, on a CPU."""
 
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values of one layer, each ``[batch, heads, positions, head_dim]``."""
+
 
 class _Layer:
     def __init__(self, build: Builder, name: str, heads: int, attention: Attention) -> None:
@@ -32,21 +35,28 @@ class _Layer:
         self._up = build.linear(f"{name}/ffn/linear_0", gelu=True)
         self._down = build.linear(f"{name}/ffn/linear_1")
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """x ``[batch, positions, width]`` float32, changed in place."""
+    def __call__(self, x: Tensor, tail: KeysValues | None = None) -> KeysValues:
+        """x ``[batch, positions, width]`` float32, changed in place.
+
+        It attends to itself and to ``tail``. Returns its own keys and values.
+        """
         batch, positions, width = x.shape
         qkv = self._qkv(self._norm1(x)).view(batch, positions, 3, self._heads, HEAD_DIM)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        mixed = self._attention(q, k, v).transpose(1, 2).reshape(batch, positions, width)
+        keys, values = k, v
+        if tail is not None:
+            keys, values = torch.cat([k, tail[0]], 2), torch.cat([v, tail[1]], 2)
+        mixed = self._attention(q, keys, values).transpose(1, 2).reshape(batch, positions, width)
         x += self._out(mixed)
         x += self._down(self._up(self._norm2(x)))
-        return x
+        return k, v
 
 
 class Encoder:
     """Mel features to encoder states."""
 
     def __init__(self, build: Builder, spec: WhisperSpec) -> None:
+        self.n_mels = spec.n_mels
         self._dtype = build.dtype
         self._conv1 = build.convolution("encoder/conv1")
         self._conv2 = build.convolution("encoder/conv2")
@@ -67,27 +77,55 @@ class Encoder:
         """
         return self.begin(mel).finish()
 
-    def begin(self, mel: Tensor) -> Encoding:
-        """The convolutions only; the layers are run by the encoding."""
+    def begin(
+        self,
+        mel: Tensor,
+        positions: int | None = None,
+        tail: Sequence[KeysValues] = (),
+        *,
+        keep: bool = False,
+    ) -> Encoding:
+        """The convolutions only; the layers are run by the encoding.
+
+        ``positions`` limits how many of them go on; ``tail`` holds keys and values of later
+        positions for each layer; with ``keep`` those of the layers are kept.
+        """
         assert mel.shape[1] % 2 == 0
         x = self._conv1(_neighbours(mel.to(self._dtype), stride=1))
-        x = self._conv2(_neighbours(x, stride=2))
-        return Encoding(x.float() + self._positions[: x.shape[1]], self._layers, self._norm)
+        x = self._conv2(_neighbours(x, stride=2))[:, :positions]
+        x = x.float() + self._positions[: x.shape[1]]
+        return Encoding(x, self._layers, self._norm, tail, keep=keep)
 
 
 class Encoding:
     """An encoder pass that can be run a layer at a time, so that it may be put off."""
 
-    def __init__(self, states: Tensor, layers: Sequence[_Layer], norm: LayerNorm) -> None:
+    def __init__(
+        self,
+        states: Tensor,
+        layers: Sequence[_Layer],
+        norm: LayerNorm,
+        tail: Sequence[KeysValues] = (),
+        *,
+        keep: bool = False,
+    ) -> None:
         self._states = states
-        self._left = list(layers)
+        self._layers = layers
         self._norm = norm
+        self._tail = tail
+        self._keep = keep
+        self._done = 0
+        self.kept: list[KeysValues] = []
 
     def advance(self) -> bool:
         """Run one layer; False if none is left."""
-        if self._left:
-            self._states = self._left.pop(0)(self._states)
-        return bool(self._left)
+        if self._done < len(self._layers):
+            tail = self._tail[self._done] if self._tail else None
+            k, v = self._layers[self._done](self._states, tail)
+            if self._keep:  # copies: a view would keep the queries as well
+                self.kept.append((k.contiguous(), v.contiguous()))
+            self._done += 1
+        return self._done < len(self._layers)
 
     def finish(self) -> Tensor:
         """Run what is left. Returns ``[batch, positions, width]``."""
@@ -127,7 +165,7 @@ class Attention:
         mixed = torch.empty(heads, positions, width, dtype=q.dtype)
         for first in range(0, positions, _QUERY_BLOCK):
             block = q[:, first : first + _QUERY_BLOCK]
-            scores = self._scores((heads, block.shape[1], positions))
+            scores = self._scores((heads, block.shape[1], keys.shape[2]))
             torch.bmm(block, keys, out=scores)
             torch.ops.aten._softmax.out(scores, -1, False, out=scores)
             torch.bmm(scores, v, out=mixed[:, first : first + _QUERY_BLOCK])

@@ -7,24 +7,35 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from engine.whisper.encoder import Encoder, Encoding
-
 log = logging.getLogger(__name__)
+
+
+class Encoding(Protocol):
+    """A pass that runs a layer at a time."""
+
+    def advance(self) -> bool:
+        """Run one layer; False if none is left."""
+        ...
+
+    def finish(self) -> Tensor:
+        """Run what is left. Returns what the segment's slot is given."""
+        ...
 
 
 @dataclass(eq=False)
 class ThreadedEncoding:
-    """An encoder pass in the line of an ``EncoderThread``."""
+    """An encoder pass in the line of an ``EncoderThread``; ``begin`` starts it there."""
 
     thread: EncoderThread
-    mel: Tensor
+    begin: Callable[[], Encoding]
     urgent: bool
     encoding: Encoding | None = None
-    heard: list[Tensor] | None = None
+    heard: Tensor | None = None
     spent_s: float = 0.0
     error: Exception | None = None
 
@@ -39,9 +50,9 @@ class ThreadedEncoding:
         self.thread.help()
 
     def finish(self) -> list[Tensor]:
-        """What each segment's slot is to hear, once the pass is no longer under way."""
+        """What each segment's slot (there is one) is given, once the pass is over."""
         assert self.heard is not None
-        return self.heard
+        return [self.heard]
 
     def drop(self) -> None:
         """Nobody wants it any more."""
@@ -53,12 +64,10 @@ class EncoderThread:
 
     While the decoder is at work they run on a thread of their own, with all threads of the
     processor but one; else on the decoder's thread, with all of them: to wake another would take
-    longer. ``project`` makes of states ``[positions, width]`` what a slot is to hear.
+    longer.
     """
 
-    def __init__(self, encoder: Encoder, project: Callable[[Tensor], Tensor], threads: int) -> None:
-        self._encoder = encoder
-        self._project = project
+    def __init__(self, threads: int) -> None:
         self._threads = threads
         self._line: list[ThreadedEncoding] = []
         self._changed = threading.Condition()
@@ -67,9 +76,9 @@ class EncoderThread:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="asr-encoder", daemon=True)
 
-    def begin(self, mel: Tensor, *, urgent: bool) -> ThreadedEncoding:
-        """Put ``mel`` ``[batch, frames, n_mels]`` float32 in the line."""
-        encoding = ThreadedEncoding(self, mel, urgent)
+    def begin(self, begin: Callable[[], Encoding], *, urgent: bool) -> ThreadedEncoding:
+        """Put a pass in the line, which ``begin`` starts."""
+        encoding = ThreadedEncoding(self, begin, urgent)
         with self._changed:
             self._line.append(encoding)
             self._changed.notify_all()
@@ -134,11 +143,10 @@ class EncoderThread:
         began_at, more = time.monotonic(), False
         try:
             if encoding.encoding is None:
-                encoding.encoding = self._encoder.begin(encoding.mel)
+                encoding.encoding = encoding.begin()
             more = encoding.encoding.advance()
             if not more:
-                states = encoding.encoding.finish()
-                encoding.heard = [self._project(each) for each in states]
+                encoding.heard = encoding.encoding.finish()
         except Exception as error:  # whatever it is: advance() tells it to whoever asks
             log.exception("an encoder pass failed")
             encoding.error = error

@@ -44,7 +44,20 @@ class FakePass:
         return self.left > 0
 
     def finish(self) -> Tensor:
-        return self.mel
+        return self.mel[0] + 1
+
+
+class Line(EncoderThread):
+    """Runs passes of a fake encoder."""
+
+    def __init__(self, encoder: FakeEncoder) -> None:
+        super().__init__(threads=2)
+        self.encoder = encoder
+
+
+def begin(line: Line, name: int, *, urgent: bool = False) -> ThreadedEncoding:
+    mel = torch.full((1, 2, 4), float(name))
+    return line.begin(lambda: line.encoder.begin(mel), urgent=urgent)
 
 
 @pytest.fixture
@@ -53,22 +66,16 @@ def encoder() -> FakeEncoder:
 
 
 @pytest.fixture
-def line(encoder: FakeEncoder) -> Iterator[EncoderThread]:
+def line(encoder: FakeEncoder) -> Iterator[Line]:
     threads = torch.get_num_threads()
-    made = EncoderThread(encoder, lambda states: states + 1, threads=2)
+    made = Line(encoder)
     yield made
     encoder.gate.set()
     made.close()
     torch.set_num_threads(threads)
 
 
-def begin(line: EncoderThread, name: int, *, urgent: bool = False) -> ThreadedEncoding:
-    return line.begin(torch.full((1, 2, 4), float(name)), urgent=urgent)
-
-
-def test_at_rest_the_decoders_thread_runs_a_layer_a_call(
-    line: EncoderThread, encoder: FakeEncoder
-) -> None:
+def test_at_rest_the_decoders_thread_runs_a_layer_a_call(line: Line, encoder: FakeEncoder) -> None:
     encoding = begin(line, 7)
     for layers in range(1, LAYERS + 1):
         assert encoding.advance()
@@ -80,9 +87,7 @@ def test_at_rest_the_decoders_thread_runs_a_layer_a_call(
     assert {name for _, name in encoder.ran} == {threading.current_thread().name}
 
 
-def test_while_the_decoder_works_another_thread_encodes(
-    line: EncoderThread, encoder: FakeEncoder
-) -> None:
+def test_while_the_decoder_works_another_thread_encodes(line: Line, encoder: FakeEncoder) -> None:
     encoding = begin(line, 7)
     line.go_beside(True)
     wait_until(lambda: not encoding.advance())
@@ -93,7 +98,7 @@ def test_while_the_decoder_works_another_thread_encodes(
     assert encoder.ran[-1] == (8, threading.current_thread().name)
 
 
-def test_a_final_goes_first_at_the_next_layer(line: EncoderThread, encoder: FakeEncoder) -> None:
+def test_a_final_goes_first_at_the_next_layer(line: Line, encoder: FakeEncoder) -> None:
     partial = begin(line, 1)
     partial.wait()
     final = begin(line, 2, urgent=True)
@@ -103,7 +108,7 @@ def test_a_final_goes_first_at_the_next_layer(line: EncoderThread, encoder: Fake
     assert [name for name, _ in encoder.ran] == [1, *[2] * LAYERS, 1, 1]
 
 
-def test_help_waits_for_the_layer_at_work(line: EncoderThread, encoder: FakeEncoder) -> None:
+def test_help_waits_for_the_layer_at_work(line: Line, encoder: FakeEncoder) -> None:
     encoder.gate.clear()
     encoding = begin(line, 1)
     line.go_beside(True)
@@ -118,7 +123,7 @@ def test_help_waits_for_the_layer_at_work(line: EncoderThread, encoder: FakeEnco
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), TypeError("a mistake")])
 def test_what_fails_is_told_to_who_asks_and_the_next_goes_on(
-    line: EncoderThread, encoder: FakeEncoder, error: Exception
+    line: Line, encoder: FakeEncoder, error: Exception
 ) -> None:
     encoder.fails = error
     bad = begin(line, 1)
@@ -130,7 +135,7 @@ def test_what_fails_is_told_to_who_asks_and_the_next_goes_on(
     wait_until(lambda: not good.advance())
 
 
-def test_what_nobody_wants_is_not_run(line: EncoderThread, encoder: FakeEncoder) -> None:
+def test_what_nobody_wants_is_not_run(line: Line, encoder: FakeEncoder) -> None:
     unwanted, wanted = begin(line, 1, urgent=True), begin(line, 2)
     unwanted.wait()
     unwanted.drop()
