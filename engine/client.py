@@ -48,6 +48,13 @@ class EngineClient(Protocol):
         """Reserve a slot and return its key. Raises ``Overloaded``."""
         ...
 
+    def reopen(self, key: int, options: SessionOptions) -> int:
+        """Pass the slot of ``key`` on to a new opening, whose key is returned.
+
+        That is no new admission, so it is never refused. ``key`` is closed.
+        """
+        ...
+
     def feed(self, key: int, pcm: Pcm) -> None:
         """Give audio: mono float32 at 16 kHz, any length; not to be changed afterwards.
 

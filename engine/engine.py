@@ -96,6 +96,15 @@ class Engine:
             raise Overloaded(f"All {limit} places are taken.", _RETRY_AFTER_MS)
         if lag > self._settings.max_lag_s:
             raise Overloaded(f"Speech waits {lag:.1f} s already.", round(lag * 1000))
+        return self._begin(options)
+
+    def reopen(self, key: int, options: SessionOptions) -> int:
+        """Pass a slot on to a new opening: no admission is asked for."""
+        assert key in self._open, "only an open slot can be passed on"
+        self.close_session(key)
+        return self._begin(options)
+
+    def _begin(self, options: SessionOptions) -> int:
         key = next(self._keys)
         self._open.add(key)
         metrics.SESSIONS.set(len(self._open))

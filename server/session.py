@@ -42,6 +42,7 @@ from server.messages import (
     SpeechStoppedMessage,
     Transcription,
 )
+from server.protocol import MAX_WARNINGS
 from server.turn import Stage, Turn
 
 NO_SPEECH = "No speech was found in this segment."
@@ -126,6 +127,11 @@ class Session:
         self._turns: deque[Turn] = deque()
         self._next_turn = 0
         self._undecodable: str | None = None
+        self._warnings: list[str] = []
+        # Answers are counted, so that it is known which of them the client has not yet read.
+        self._answers = 0
+        self._answers_read = 0
+        self._unexpected = 0  # the newest that no ``cancel`` brought about; 0: none
 
     @property
     def pending(self) -> int:
@@ -150,13 +156,34 @@ class Session:
         self._begin_turn(now)
         return [EndSegment()]
 
-    def cancel(self, now: float) -> list[Effect]:
-        """Stop the oldest unanswered turn; without one, the reply was faster: nothing to do."""
-        if not self._turns:
-            return []
-        turn = self._turns[0]
-        stop: list[Effect] = [CancelTurn(turn.turn_id)]
-        return stop + list(self._answer(now, cancelled=True)) + list(self._advance(now))
+    def warn(self, warnings: Iterable[str]) -> None:
+        """The next answer carries these, each of them once and no more than ``MAX_WARNINGS``."""
+        for warning in warnings:
+            if warning not in self._warnings and len(self._warnings) < MAX_WARNINGS:
+                self._warnings.append(warning)
+
+    def cancel(self, now: float, turn_id: int | None = None) -> list[Effect]:
+        """The client stops turn ``turn_id``, or the oldest unanswered one.
+
+        What is answered already is left alone: the reply was faster. Without a ``turn_id``, the
+        client means the oldest turn that it knows to be unanswered. While it has not read
+        an answer that no ``cancel`` of its own brought about, that one is meant, and no other.
+        """
+        if turn_id is None:
+            if not self._turns or self._unexpected > self._answers_read:
+                return []
+            return self._cancel_oldest(now)
+        if self._turns and self._turns[0].turn_id == turn_id:
+            return self._cancel_oldest(now)
+        for turn in self._turns:
+            if turn.turn_id == turn_id and turn.stage is not Stage.CANCELLED:
+                turn.cancel()
+                return [CancelTurn(turn_id)]
+        return []
+
+    def answer_read(self) -> None:
+        """One more of the answers has reached the client; called once for each, in their order."""
+        self._answers_read += 1
 
     def abandon(self) -> None:
         """The client is gone: keep what was said for when it comes back."""
@@ -188,10 +215,6 @@ class Session:
             case AudioConsumed():
                 return []
 
-    def generate_refused(self, turn_id: int, code: str, message: str, now: float) -> list[Effect]:
-        """The engine did not take a ``Generate``."""
-        return list(self._failure(Failure(self.key, turn_id, code, message), now))
-
     def tick(self, now: float) -> list[Effect]:
         """Give up on every turn whose stage has taken too long."""
         effects: list[Effect] = []
@@ -203,6 +226,11 @@ class Session:
         return effects + list(self._advance(now))
 
     # ---- the turns -----------------------------------------------------------------------
+
+    def _cancel_oldest(self, now: float, by_client: bool = True) -> list[Effect]:
+        stop: list[Effect] = [CancelTurn(self._turns[0].turn_id)]
+        answer = self._answer(now, cancelled=True, expected=by_client)
+        return stop + list(answer) + list(self._advance(now))
 
     def _begin_turn(self, now: float) -> None:
         deadline = now + self._policy.segment_timeout_s
@@ -237,7 +265,7 @@ class Session:
         """With barge-in, speech ends the reply that it is spoken over, and no transcript."""
         effects = self._opt_in("vad", SpeechStartedMessage(event.turn_id, event.at_s))
         if self._policy.barge_in and self._turns and self._turns[0].stage is Stage.REPLYING:
-            effects += self.cancel(now)
+            effects += self._cancel_oldest(now, by_client=False)
         return effects
 
     def _assumed(self, event: Assumed) -> list[Effect]:
@@ -282,18 +310,30 @@ class Session:
                 return
             if turn.stage is Stage.HEARD:
                 turn.fail("no_speech", _no_speech(turn.undecodable))
-            if turn.stage is not Stage.FAILED:
+            if turn.stage is Stage.CANCELLED:
+                yield from self._answer(now, cancelled=True, expected=True)
+            elif turn.stage is Stage.FAILED:
+                yield from self._answer(now)
+            else:
                 return
-            yield from self._answer(now)
 
     def _request(self, turn_id: int, text: str) -> GenerateRequest:
         messages = self.conversation.prompt(self._policy.system, text)
         policy = self._policy
         return GenerateRequest(self.key, turn_id, messages, policy.max_tokens, policy.sampling)
 
-    def _answer(self, now: float, cancelled: bool = False) -> Iterator[Effect]:
-        """Answer the oldest turn with all that it has come to."""
+    def _answer(
+        self, now: float, cancelled: bool = False, expected: bool = False
+    ) -> Iterator[Effect]:
+        """Answer the oldest turn with all that it has come to.
+
+        ``expected``: a ``cancel`` of the client brought the answer about.
+        """
         turn = self._turns.popleft()
+        self._answers += 1
+        if not expected:
+            self._unexpected = self._answers
+        warnings, self._warnings = tuple(self._warnings), []
         if turn.text:
             self.conversation.add(turn.text, turn.response)
         if rest := turn.sentences.rest():
@@ -314,6 +354,7 @@ class Session:
                 error_code=turn.error_code if opted_in else None,
                 retry_after_ms=turn.retry_after_ms if opted_in else None,
                 timings=turn.timings(now) if "timings" in self._policy.events else None,
+                warnings=warnings or None,
             )
         )
         yield Send(SegmentProcessed(number))

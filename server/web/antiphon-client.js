@@ -171,9 +171,12 @@ export class AntiphonClient extends EventTarget {
     if (this.#state === "open") this.#send({ type: "segment_end" });
   }
 
-  /** Stop the reply in flight: the user speaks over it, or has heard enough. */
-  cancel() {
-    if (this.#state === "open") this.#send({ type: "cancel" });
+  /**
+   * Stop the reply to `turn`, or the oldest in flight: the user speaks over it, or has heard enough.
+   * The number keeps a cancel that comes too late from stopping the next turn.
+   */
+  cancel(turn = null) {
+    if (this.#state === "open") this.#send({ type: "cancel", turn });
   }
 
   // ---- within ----------------------------------------------------------------------------

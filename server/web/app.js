@@ -91,7 +91,7 @@ function bargeIn() {
 function stopReplies() {
   for (const row of log.repliesInFlight.filter(({ stopped }) => !stopped)) {
     row.stopped = true;
-    client.cancel();
+    client.cancel(row.turn);
   }
 }
 

@@ -80,6 +80,14 @@ class SessionMachine(RuleBasedStateMachine):
     def cancel(self) -> None:
         self.take(self.session.cancel(self.now))
 
+    @rule(turn_id=turn_ids)
+    def cancel_a_turn(self, turn_id: int) -> None:
+        self.take(self.session.cancel(self.now, turn_id))
+
+    @rule()
+    def answer_read(self) -> None:
+        self.session.answer_read()
+
     @rule(message=st.sampled_from(["not audio"]))
     def undecodable(self, message: str) -> None:
         self.take(self.session.audio_failed(message))
@@ -100,7 +108,8 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(turn_id=turn_ids)
     def refused(self, turn_id: int) -> None:
-        self.take(self.session.generate_refused(turn_id, "overloaded", "Full.", self.now))
+        event = Failure(0, turn_id, "overloaded", "Full.", retry_after_ms=1000)
+        self.take(self.session.event(event, self.now))
 
     @rule(turn_id=turn_ids, text=st.sampled_from(["", "hello"]))
     def assumed(self, turn_id: int, text: str) -> None:
