@@ -36,6 +36,11 @@ class EngineClient(Protocol):
         ...
 
     @property
+    def degraded(self) -> str | None:
+        """What does not work although conversations may begin, for people; else None."""
+        ...
+
+    @property
     def dead(self) -> str | None:
         """The problem, if it will not pass while the process lives; else None."""
         ...

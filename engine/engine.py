@@ -62,7 +62,16 @@ class Engine:
         """Why the engine is not ready; None if nothing is wrong."""
         if not self._started:
             return None
-        return self._speech.problem or self._asr.problem or self._llm.problem
+        if (hearing := self._speech.problem or self._asr.problem) is not None:
+            return hearing
+        return self._llm.problem if self._settings.llm_outage == "refuse" else self._llm.dead
+
+    @property
+    def degraded(self) -> str | None:
+        """What does not work, though conversations may begin."""
+        if not self._started or self.problem is not None:
+            return None
+        return self._llm.problem
 
     @property
     def dead(self) -> str | None:

@@ -240,6 +240,7 @@ class Connection:
 
     def _feed(self, opened: _Opened, decoded: Decoded) -> None:
         if decoded.pcm.size:
+            opened.session.audio_decoded()
             opened.samples_out += decoded.pcm.size
             self._engine.feed(opened.session.key, decoded.pcm)
         if decoded.error is not None:

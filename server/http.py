@@ -63,6 +63,8 @@ class Http:
         if problem is not None or engine is None:
             return _retry_later(_JSON, json.dumps({"ready": False, "reason": problem}))
         body = {"ready": True, "asr": engine.asr_name, "llm": engine.llm_name}
+        if (degraded := engine.degraded) is not None:
+            body["degraded"] = degraded
         return _json(HTTPStatus.OK, body)
 
     def _metrics(self, request: Request) -> Response:

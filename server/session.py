@@ -46,6 +46,7 @@ from server.protocol import MAX_WARNINGS
 from server.turn import Stage, Turn
 
 NO_SPEECH = "No speech was found in this segment."
+EMPTY_REPLY = "The language model's reply was empty."
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ class Session:
         self._turns: deque[Turn] = deque()
         self._next_turn = 0
         self._undecodable: str | None = None
+        self._decoded = False
         self._warnings: list[str] = []
         # Answers are counted, so that it is known which of them the client has not yet read.
         self._answers = 0
@@ -151,6 +153,10 @@ class Session:
         """Some audio of the present segment could not be decoded."""
         self._undecodable = message
         return [Send(ErrorMessage("audio_undecodable", message))]
+
+    def audio_decoded(self) -> None:
+        """Some audio of the present segment could be decoded."""
+        self._decoded = True
 
     def segment_end(self, now: float) -> list[Effect]:
         self._begin_turn(now)
@@ -234,9 +240,10 @@ class Session:
 
     def _begin_turn(self, now: float) -> None:
         deadline = now + self._policy.segment_timeout_s
-        self._turns.append(Turn(self._next_turn, now, deadline, self._undecodable))
+        turn = Turn(self._next_turn, now, deadline, self._undecodable, self._decoded)
+        self._turns.append(turn)
         self._next_turn += 1
-        self._undecodable = None
+        self._undecodable, self._decoded = None, False
 
     def _find(self, turn_id: int, stage: Stage) -> Turn | None:
         for turn in self._turns:
@@ -289,7 +296,10 @@ class Session:
             if "sentence" in self._policy.events:
                 yield from _sentences(turn, turn.sentences.push(event.text))
         if event.finish_reason is not None:
-            yield from self._answer(now, cancelled=event.finish_reason == "cancelled")
+            cancelled = event.finish_reason == "cancelled"
+            if not (cancelled or turn.response.strip()):
+                turn.fail("empty_reply", EMPTY_REPLY)
+            yield from self._answer(now, cancelled)
             yield from self._advance(now)
 
     def _failure(self, event: Failure, now: float) -> Iterator[Effect]:
@@ -309,7 +319,7 @@ class Session:
                 yield Generate(self._request(turn.turn_id, turn.text))
                 return
             if turn.stage is Stage.HEARD:
-                turn.fail("no_speech", _no_speech(turn.undecodable))
+                turn.fail(*_why_no_words(turn))
             if turn.stage is Stage.CANCELLED:
                 yield from self._answer(now, cancelled=True, expected=True)
             elif turn.stage is Stage.FAILED:
@@ -369,7 +379,11 @@ def _sentences(turn: Turn, texts: Iterable[str]) -> Iterator[Effect]:
         turn.sentence_count += 1
 
 
-def _no_speech(undecodable: str | None) -> str:
-    if undecodable is None:
-        return NO_SPEECH
-    return f"{NO_SPEECH} Some of its audio could not be decoded: {undecodable}"
+def _why_no_words(turn: Turn) -> tuple[str, str]:
+    """Code and message for a turn without words, the cause first."""
+    if turn.undecodable is None:
+        return "no_speech", NO_SPEECH
+    if not turn.decoded:
+        return "audio_undecodable", f"The audio could not be decoded: {turn.undecodable}"
+    some = f"Some of the audio could not be decoded: {turn.undecodable.rstrip('.')}."
+    return "no_speech", f"{some} No speech was found in the rest."

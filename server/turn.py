@@ -25,7 +25,8 @@ class Turn:
     turn_id: int
     ended_at: float
     deadline: float | None
-    undecodable: str | None = None
+    undecodable: str | None = None  # why some of its audio could not be decoded
+    decoded: bool = False  # some of its audio could
     stage: Stage = Stage.LISTENING
     text: str = ""
     pieces: list[str] = field(default_factory=list)

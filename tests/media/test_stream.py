@@ -73,6 +73,27 @@ def test_unknown_content_says_what_to_send():
     assert "FLAC" in str(AudioStream().feed(b"fLaC" + bytes(100)).error)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x1f\x43\xb6\x75\x01\xff\xff\xff",  # a cluster of WebM
+        b"\xa3\x41\x02\x81\x00\x00\x80",  # a block of WebM
+        b"OggS\0\0",
+        b"OggS\0\1",
+        b"\0\0\0\x64moof",
+        b"\0\0\0\x64mdat",
+        b"\x17\xfe\x03 anywhere in a recording",
+    ],
+)
+def test_a_recording_without_its_header_is_told_to_begin_anew(head):
+    stream = AudioStream()
+    error = stream.feed(head + bytes(40)).error
+    assert error is not None
+    assert "begin a new recording" in str(error)
+    np.testing.assert_array_equal(decode([FILE], stream), decode([FILE]))
+    assert "new recording" not in str(AudioStream().feed(b"ID3" + bytes(40)).error)
+
+
 def test_after_an_error_the_next_good_header_is_heard():
     stream = AudioStream()
     assert stream.feed(b"garbage garbage").error is not None

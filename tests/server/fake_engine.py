@@ -66,6 +66,7 @@ class FakeEngine:
         self.fed: dict[int, int] = {}
         self.ready = False
         self.problem: str | None = None
+        self.degraded: str | None = None
         self.dead: str | None = None
         self._dies = dies
         self.closed = False
