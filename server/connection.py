@@ -21,6 +21,7 @@ from engine.errors import AntiphonError, Overloaded
 from engine.metrics import ERRORS, STAGE_SECONDS
 from engine.types import SAMPLE_RATE, AudioConsumed, Event, Failure, GenerateRequest
 from server.hub import Hub
+from server.idle import Idle, IdleTimer, IdleWatch
 from server.intake import Intake
 from server.media.stream import Declared, Decoded
 from server.messages import (
@@ -56,6 +57,7 @@ CLOSE_GOING_AWAY = 1001
 CLOSE_INTERNAL = 1011
 CLOSE_TRY_AGAIN_LATER = 1013
 CLOSE_TAKEN_OVER = 4001
+CLOSE_IDLE = 4002
 INTERNAL_ERROR = "The server failed in this session; its log says how. Connect again."
 
 log = logging.getLogger("antiphon.connection")
@@ -91,11 +93,15 @@ class Connection:
         self._draining = False
         self._may_have_room = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        watch = IdleWatch(settings.session_timeout_s, settings.idle_timeout_s, time.monotonic())
+        self._idle = IdleTimer(watch, self._idle_state, self._close_idle)
+        self._is_taking = False  # a message is being handled, or held back
 
     async def run(self) -> None:
         """Serve the socket until it is closed."""
         log.info("%s opened", self._who)
         self._hub.enter(self)
+        self._idle.start()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._receive())
@@ -104,6 +110,7 @@ class Connection:
                 self._stop(CLOSE_GOING_AWAY, "")  # wakes whichever loop still waits
         finally:
             OUTBOX_DEPTH.dec(len(self._outbox))
+            self._idle.stop()
             self.release()
             self._hub.leave(self)
 
@@ -113,12 +120,14 @@ class Connection:
         try:
             while True:
                 frame = await self._socket.recv()
+                self._idle.note()
                 if self._closing is None:  # else read on, so that the closing handshake can end
                     await self._handle(frame)
         except ConnectionClosed as closed:
             log.info("%s disconnected: %s", self._who, closed)
 
     async def _handle(self, frame: str | bytes) -> None:
+        self._is_taking = True
         try:
             await self._take(frame, time.monotonic())
             await self._wait_for_room()
@@ -126,6 +135,9 @@ class Connection:
             raise
         except Exception as error:  # noqa: BLE001 - logged, and this connection's alone
             self.fail(error)
+        finally:
+            self._is_taking = False
+            self._idle.note()
 
     async def _send(self) -> None:
         try:
@@ -234,9 +246,11 @@ class Connection:
             opened.session.warn(chunk.warnings)
         self._put(ChunkReceived(), now)
         await asyncio.sleep(0)  # the acknowledgement goes out before the audio is decoded
-        decoded = await opened.intake.take(chunk)
-        if self._opened is opened:  # not taken over meanwhile
+        async for decoded in opened.intake.take(chunk):
+            if self._opened is not opened:  # taken over meanwhile
+                return
             self._feed(opened, decoded)
+            await self._wait_for_room()
 
     def _feed(self, opened: _Opened, decoded: Decoded) -> None:
         if decoded.pcm.size:
@@ -268,6 +282,7 @@ class Connection:
                 case Send(message):
                     self._put(message)
                     if isinstance(message, SegmentProcessed):
+                        self._idle.note()
                         self._answered.append(opened.session)
                 case EndSegment():
                     self._engine.end_segment(key)
@@ -312,6 +327,17 @@ class Connection:
             self._carry_out(self._opened.session.tick(time.monotonic()))
         except Exception as error:  # noqa: BLE001 - logged, and this connection's alone
             self.fail(error)
+
+    def _idle_state(self) -> tuple[bool, bool]:
+        opened = self._opened
+        return opened is not None, self._is_taking or bool(opened and opened.session.pending)
+
+    def _close_idle(self, idle: Idle) -> None:
+        if self._closing is not None:
+            return
+        self._refuse(idle.code, idle.message)
+        self.release()  # at once: whoever does not read the goodbye may hold it up
+        self._stop(CLOSE_IDLE, idle.message)
 
     def _put(self, message: ServerMessage, now: float | None = None) -> None:
         before = len(self._outbox)

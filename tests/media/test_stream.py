@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from media_signals import chirp, cut, decode, encode, wav
 
 from engine.errors import AudioError
-from server.media.stream import AudioStream, Declared
+from server.media.stream import MAX_PIECE_S, AudioStream, Declared
 
 S16 = Declared("pcm_s16le", 48_000)
 FILE = wav(chirp(0.05, 48_000), 48_000)
@@ -41,6 +41,23 @@ def test_segment_ends_change_no_sample_of_a_recording_that_goes_on(offsets, ends
         if index in ends:
             pieces.append(stream.end_segment().pcm)
     np.testing.assert_array_equal(np.concatenate(pieces), decode([data], AudioStream(declared)))
+
+
+@pytest.mark.parametrize("kind", ["raw", "wav", "many wavs"])
+def test_a_long_chunk_comes_in_pieces_that_join_to_the_same(kind):
+    if kind == "many wavs":
+        data, declared = FILE * 400, Declared()
+    else:
+        samples = encode(chirp(40, 8_000), "s16")
+        data = samples if kind == "raw" else wav(chirp(40, 8_000), 8_000)
+        declared = Declared("pcm_s16le", 8_000) if kind == "raw" else Declared()
+    pieces = list(AudioStream(declared).pieces(data))
+    assert max(len(piece.pcm) for piece in pieces) <= MAX_PIECE_S * 16_000
+    assert len(pieces) >= 2
+    whole = decode([data], AudioStream(declared))
+    np.testing.assert_array_equal(np.concatenate([piece.pcm for piece in pieces]), whole)
+    seconds = 400 * 0.05 if kind == "many wavs" else 40
+    assert abs(len(whole) - seconds * 16_000) < 34
 
 
 def test_wild_floats_are_tamed():
