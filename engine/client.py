@@ -36,6 +36,11 @@ class EngineClient(Protocol):
         ...
 
     @property
+    def degraded(self) -> str | None:
+        """What does not work although conversations may begin, for people; else None."""
+        ...
+
+    @property
     def dead(self) -> str | None:
         """The problem, if it will not pass while the process lives; else None."""
         ...
@@ -46,6 +51,13 @@ class EngineClient(Protocol):
 
     def open(self, options: SessionOptions) -> int:
         """Reserve a slot and return its key. Raises ``Overloaded``."""
+        ...
+
+    def reopen(self, key: int, options: SessionOptions) -> int:
+        """Pass the slot of ``key`` on to a new opening, whose key is returned.
+
+        That is no new admission, so it is never refused. ``key`` is closed.
+        """
         ...
 
     def feed(self, key: int, pcm: Pcm) -> None:

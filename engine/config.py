@@ -101,6 +101,14 @@ class EngineSettings(BaseModel):
         le=3600,
         description="a server that did nothing for so long is asked for a token",
     )
+    llm_unhealthy_after: int = Field(
+        3, ge=1, le=100, description="failures of the server in a row that make it unready"
+    )
+    llm_outage: Literal["refuse", "transcribe"] = Field(
+        "refuse",
+        description="conversations while the server is unready: none begins, or they are "
+        "transcribed and answered with an error",
+    )
     llm_slots: int = Field(4, ge=1, le=256, description="replies generated at the same time")
     llm_context_tokens: int = Field(2048, ge=256, le=131072, description="context of one slot")
     llm_max_tokens: int = Field(128, ge=1, le=8192, description="longest reply")

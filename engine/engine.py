@@ -62,7 +62,16 @@ class Engine:
         """Why the engine is not ready; None if nothing is wrong."""
         if not self._started:
             return None
-        return self._speech.problem or self._asr.problem or self._llm.problem
+        if (hearing := self._speech.problem or self._asr.problem) is not None:
+            return hearing
+        return self._llm.problem if self._settings.llm_outage == "refuse" else self._llm.dead
+
+    @property
+    def degraded(self) -> str | None:
+        """What does not work, though conversations may begin."""
+        if not self._started or self.problem is not None:
+            return None
+        return self._llm.problem
 
     @property
     def dead(self) -> str | None:
@@ -96,6 +105,15 @@ class Engine:
             raise Overloaded(f"All {limit} places are taken.", _RETRY_AFTER_MS)
         if lag > self._settings.max_lag_s:
             raise Overloaded(f"Speech waits {lag:.1f} s already.", round(lag * 1000))
+        return self._begin(options)
+
+    def reopen(self, key: int, options: SessionOptions) -> int:
+        """Pass a slot on to a new opening: no admission is asked for."""
+        assert key in self._open, "only an open slot can be passed on"
+        self.close_session(key)
+        return self._begin(options)
+
+    def _begin(self, options: SessionOptions) -> int:
         key = next(self._keys)
         self._open.add(key)
         metrics.SESSIONS.set(len(self._open))

@@ -40,7 +40,8 @@ def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; the exit status: 0, or 1 if it could not serve.
 
     Prints ``Antiphon is listening on ADDRESS`` when the models are warm. The first signal
-    drains, a second one ends the process at once.
+    drains, a second one ends the process at once. Raises ``ConfigError`` where the settings allow
+    more memory than there is.
     """
     restrict(settings.isa)
     for name, value in _ENVIRONMENT.items():
@@ -49,6 +50,10 @@ def run(settings: Settings) -> int:
     _set_up_log()
 
     import uvloop
+
+    from server import memory  # numpy comes with it
+
+    memory.check_memory(settings, memory.memory_there_is())
 
     status: int = uvloop.run(_serve(settings))
     return status

@@ -93,9 +93,12 @@ class Client:
         """Say that the turn is over: its ``chatbot_response`` follows."""
         await self.send({"type": "segment_end"})
 
-    async def cancel(self) -> None:
-        """Stop the reply in flight."""
-        await self.send({"type": "cancel"})
+    async def cancel(self, turn: int | None = None) -> None:
+        """Stop the reply to ``turn``; None: the oldest reply in flight.
+
+        The number keeps a cancel that comes too late from stopping the next turn.
+        """
+        await self.send({"type": "cancel"} | ({} if turn is None else {"turn": turn}))
 
     async def send(self, message: Message) -> None:
         """Send any message of the protocol."""

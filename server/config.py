@@ -19,6 +19,8 @@ from pydantic import (
 
 from engine.config import EngineSettings
 
+_SPARE_CONNECTIONS = 16
+
 
 def _split(value: object) -> object:
     """``"a, b"`` from a variable or a flag, a list from a file."""
@@ -57,11 +59,26 @@ class Settings(EngineSettings):
     )
     tls_key: ExistingFile | None = Field(None, description="private key (PEM) of the certificate")
 
+    max_connections: int = Field(
+        0,
+        ge=0,
+        le=200_000,
+        description="WebSocket connections at the same time; 0: max_sessions and 16 more",
+    )
+    session_timeout_s: float = Field(
+        30.0, ge=0, le=86400, description="longest time before a socket's first session; 0: any"
+    )
+    idle_timeout_s: float = Field(
+        600.0,
+        ge=0,
+        le=86400,
+        description="a session that sends nothing for so long is closed; 0: never",
+    )
     max_message_bytes: int = Field(
-        8 << 20, ge=1024, le=1 << 30, description="longest message from a client, else close 1009"
+        4 << 20, ge=1024, le=1 << 30, description="longest message from a client, else close 1009"
     )
     receive_queue: int = Field(
-        16, ge=1, le=10_000, description="messages of a socket read ahead before TCP pushes back"
+        1, ge=1, le=10_000, description="messages of a socket read ahead before TCP pushes back"
     )
     write_buffer_bytes: int = Field(
         64 << 10, ge=1024, le=1 << 30, description="bytes of a socket not yet taken by the network"
@@ -126,6 +143,11 @@ class Settings(EngineSettings):
     @classmethod
     def _home_is_expanded(cls, home: Path) -> Path:
         return home.expanduser()
+
+    @property
+    def socket_limit(self) -> int:
+        """How many WebSocket connections may be open: some wait, or take a session over."""
+        return self.max_connections or self.max_sessions + _SPARE_CONNECTIONS
 
     @model_validator(mode="after")
     def _pairs_are_whole(self) -> Self:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,16 +19,9 @@ from websockets.exceptions import ConnectionClosed
 
 from engine.errors import AntiphonError, Overloaded
 from engine.metrics import ERRORS, STAGE_SECONDS
-from engine.types import (
-    SAMPLE_RATE,
-    AudioConsumed,
-    Event,
-    GenerateRequest,
-    Sampling,
-    SessionOptions,
-)
-from server.config import Settings
+from engine.types import SAMPLE_RATE, AudioConsumed, Event, Failure, GenerateRequest
 from server.hub import Hub
+from server.idle import Idle, IdleTimer, IdleWatch
 from server.intake import Intake
 from server.media.stream import Declared, Decoded
 from server.messages import (
@@ -37,13 +31,15 @@ from server.messages import (
     ChunkReceived,
     ErrorMessage,
     SegmentEnd,
+    SegmentProcessed,
     ServerMessage,
     SessionAck,
     SessionRequest,
 )
 from server.metrics import AUDIO_BYTES, OUTBOX_DEPTH
+from server.opening import message_limits, session_options, session_policy
 from server.outbox import Outbox
-from server.protocol import MessageLimits, ProtocolError, encode, parse
+from server.protocol import ProtocolError, encode, parse
 from server.session import (
     Anticipate,
     CancelTurn,
@@ -54,7 +50,6 @@ from server.session import (
     Report,
     Send,
     Session,
-    SessionPolicy,
     Withdraw,
 )
 
@@ -62,6 +57,8 @@ CLOSE_GOING_AWAY = 1001
 CLOSE_INTERNAL = 1011
 CLOSE_TRY_AGAIN_LATER = 1013
 CLOSE_TAKEN_OVER = 4001
+CLOSE_IDLE = 4002
+INTERNAL_ERROR = "The server failed in this session; its log says how. Connect again."
 
 log = logging.getLogger("antiphon.connection")
 
@@ -87,26 +84,24 @@ class Connection:
         self._hub = hub
         self._engine = hub.engine
         self._settings = settings = hub.settings
-        self._limits = MessageLimits(
-            max_prompt_chars=settings.max_prompt_chars,
-            max_system_chars=settings.max_system_chars,
-            max_tokens=settings.llm_max_tokens,
-            max_temperature=settings.max_temperature,
-            max_stops=settings.max_stops,
-            max_stop_chars=settings.max_stop_chars,
-        )
+        self._limits = message_limits(settings)
         self._outbox = Outbox(settings.outbox_messages)
+        self._answered: deque[Session] = deque()  # whose answers wait in the outbox, in order
         self._opened: _Opened | None = None
         self._who = f"connection from {socket.remote_address}"
         self._closing: tuple[int, str] | None = None
         self._draining = False
         self._may_have_room = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        watch = IdleWatch(settings.session_timeout_s, settings.idle_timeout_s, time.monotonic())
+        self._idle = IdleTimer(watch, self._idle_state, self._close_idle)
+        self._is_taking = False  # a message is being handled, or held back
 
     async def run(self) -> None:
         """Serve the socket until it is closed."""
         log.info("%s opened", self._who)
         self._hub.enter(self)
+        self._idle.start()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._receive())
@@ -115,7 +110,8 @@ class Connection:
                 self._stop(CLOSE_GOING_AWAY, "")  # wakes whichever loop still waits
         finally:
             OUTBOX_DEPTH.dec(len(self._outbox))
-            self._release()
+            self._idle.stop()
+            self.release()
             self._hub.leave(self)
 
     # ---- the two loops -------------------------------------------------------------------
@@ -124,11 +120,24 @@ class Connection:
         try:
             while True:
                 frame = await self._socket.recv()
-                if self._closing is None:
-                    await self._take(frame, time.monotonic())
-                    await self._wait_for_room()
+                self._idle.note()
+                if self._closing is None:  # else read on, so that the closing handshake can end
+                    await self._handle(frame)
         except ConnectionClosed as closed:
             log.info("%s disconnected: %s", self._who, closed)
+
+    async def _handle(self, frame: str | bytes) -> None:
+        self._is_taking = True
+        try:
+            await self._take(frame, time.monotonic())
+            await self._wait_for_room()
+        except ConnectionClosed:
+            raise
+        except Exception as error:  # noqa: BLE001 - logged, and this connection's alone
+            self.fail(error)
+        finally:
+            self._is_taking = False
+            self._idle.note()
 
     async def _send(self) -> None:
         try:
@@ -140,6 +149,8 @@ class Connection:
                 if isinstance(message, ChunkReceived):
                     _CHUNK_ACK.observe(time.monotonic() - queued_at)
                 self._may_have_room.set()
+                if isinstance(message, SegmentProcessed):
+                    await self._ask_whether_read(self._answered.popleft())
             if self._closing is not None:
                 await self._socket.close(*self._closing)
         except TimeoutError:
@@ -148,6 +159,20 @@ class Connection:
             self._socket.transport.abort()
         except ConnectionClosed:
             pass  # the receive loop sees it too, and logs it
+        except Exception as error:  # noqa: BLE001 - logged, and this connection's alone
+            self.fail(error)
+            await self._socket.close(CLOSE_INTERNAL, INTERNAL_ERROR)
+
+    async def _ask_whether_read(self, session: Session) -> None:
+        """A pong comes back behind everything that the client sent before it read the answer."""
+
+        def ponged(pong: asyncio.Future[float]) -> None:
+            if not pong.cancelled() and pong.exception() is None:
+                session.answer_read()
+
+        async with asyncio.timeout(self._settings.stall_timeout_s):
+            pong = await self._socket.ping()
+        asyncio.ensure_future(pong).add_done_callback(ponged)
 
     async def _wait_for_room(self) -> None:
         while not self._has_room():
@@ -181,64 +206,55 @@ class Connection:
                 self._refuse("session_required", 'Send a "session" message first.')
             case AudioText() | AudioBytes():
                 await self._hear(opened, message, now)
-            case SegmentEnd():
+            case SegmentEnd(warnings):
+                opened.session.warn(warnings)
                 for decoded in opened.intake.end_segment():
                     self._feed(opened, decoded)
                 self._carry_out(opened.session.segment_end(now))
-            case CancelReply():
-                self._carry_out(opened.session.cancel(now))
+            case CancelReply(turn_id, warnings):
+                opened.session.warn(warnings)
+                self._carry_out(opened.session.cancel(now, turn_id))
 
     def _open(self, request: SessionRequest) -> None:
         if self._opened is not None and self._opened.session.pending:
             self._refuse("busy", "A segment is not answered yet: wait, or cancel it.")
             return
-        self._release()
-        options = SessionOptions(
-            language=request.language,
-            task=request.task,
-            prompt=request.prompt,
-            hotwords=request.hotwords,
-            endpointing=request.endpointing,
-            partials="partial" in request.events,
-            words="words" in request.events,
-        )
+        options = session_options(request)
+        policy = session_policy(request, self._settings, self._engine.llm_name)
+        intake = Intake(Declared(request.audio_format, request.sample_rate))
+        held = None if self._opened is None else self._opened.session.key
         try:
-            key, conversation = self._hub.claim(request.session_id, options, self)
+            key, conversation = self._hub.claim(request.session_id, options, self, held)
         except Overloaded as error:
             self._refuse(error.code, str(error), error.retry_after_ms)
             self._stop(CLOSE_TRY_AGAIN_LATER, str(error))
             return
-        session = Session(key, self._policy(request), conversation)
-        intake = Intake(Declared(request.audio_format, request.sample_rate))
+        try:
+            session = Session(key, policy, conversation)
+        except Exception:
+            self._hub.release(request.session_id, key, conversation)
+            raise
         self._opened = _Opened(request.session_id, session, intake)
         # Whoever knows an id can take the conversation over, so the log holds only its beginning.
         self._who = f"session {request.session_id[:8]!r}"
         self._put(SessionAck(request.session_id, request.warnings or None))
         log.info("%s opened (%d earlier turns)", self._who, len(conversation))
 
-    def _policy(self, request: SessionRequest) -> SessionPolicy:
-        settings = self._settings
-        return SessionPolicy(
-            llm_name=self._engine.llm_name,
-            system=settings.system if request.system is None else request.system,
-            max_tokens=request.max_tokens or settings.llm_max_tokens,
-            sampling=_sampling(request, settings),
-            segment_timeout_s=settings.segment_timeout_s,
-            llm_timeout_s=settings.llm_timeout_s,
-            events=request.events,
-            barge_in=request.barge_in,
-        )
-
     async def _hear(self, opened: _Opened, chunk: AudioText | AudioBytes, now: float) -> None:
         AUDIO_BYTES.inc(len(chunk.data))
+        if isinstance(chunk, AudioText):
+            opened.session.warn(chunk.warnings)
         self._put(ChunkReceived(), now)
         await asyncio.sleep(0)  # the acknowledgement goes out before the audio is decoded
-        decoded = await opened.intake.take(chunk)
-        if self._opened is opened:  # not taken over meanwhile
+        async for decoded in opened.intake.take(chunk):
+            if self._opened is not opened:  # taken over meanwhile
+                return
             self._feed(opened, decoded)
+            await self._wait_for_room()
 
     def _feed(self, opened: _Opened, decoded: Decoded) -> None:
         if decoded.pcm.size:
+            opened.session.audio_decoded()
             opened.samples_out += decoded.pcm.size
             self._engine.feed(opened.session.key, decoded.pcm)
         if decoded.error is not None:
@@ -265,6 +281,9 @@ class Connection:
             match effect:
                 case Send(message):
                     self._put(message)
+                    if isinstance(message, SegmentProcessed):
+                        self._idle.note()
+                        self._answered.append(opened.session)
                 case EndSegment():
                     self._engine.end_segment(key)
                 case CancelTurn(turn_id):
@@ -289,7 +308,9 @@ class Connection:
             self._engine.generate(request)
         except AntiphonError as error:
             now = time.monotonic()
-            self._carry_out(session.generate_refused(request.turn_id, error.code, str(error), now))
+            retry_after_ms = error.retry_after_ms if isinstance(error, Overloaded) else None
+            failure = Failure(session.key, request.turn_id, error.code, str(error), retry_after_ms)
+            self._carry_out(session.event(failure, now))
 
     def _set_timer(self, session: Session) -> None:
         if self._timer is not None:
@@ -300,8 +321,23 @@ class Connection:
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
 
     def _on_timer(self) -> None:
-        if self._opened is not None:
+        if self._opened is None:
+            return
+        try:
             self._carry_out(self._opened.session.tick(time.monotonic()))
+        except Exception as error:  # noqa: BLE001 - logged, and this connection's alone
+            self.fail(error)
+
+    def _idle_state(self) -> tuple[bool, bool]:
+        opened = self._opened
+        return opened is not None, self._is_taking or bool(opened and opened.session.pending)
+
+    def _close_idle(self, idle: Idle) -> None:
+        if self._closing is not None:
+            return
+        self._refuse(idle.code, idle.message)
+        self.release()  # at once: whoever does not read the goodbye may hold it up
+        self._stop(CLOSE_IDLE, idle.message)
 
     def _put(self, message: ServerMessage, now: float | None = None) -> None:
         before = len(self._outbox)
@@ -315,10 +351,18 @@ class Connection:
 
     # ---- the end -------------------------------------------------------------------------
 
+    def fail(self, error: Exception) -> None:
+        """A bug showed in this session: log it, free the slot, close with 1011. Never raises."""
+        log.error("%s failed", self._who, exc_info=error)
+        ERRORS.labels("internal").inc()
+        self._put(ErrorMessage("internal", INTERNAL_ERROR))
+        self.release()
+        self._stop(CLOSE_INTERNAL, INTERNAL_ERROR)
+
     def displace(self) -> None:
         """A newer connection takes the session: release it at once, then close the socket."""
         log.info("%s taken over by a newer connection", self._who)
-        self._release()
+        self.release()
         self._stop(CLOSE_TAKEN_OVER, "a newer connection has taken over this session")
 
     def drain(self) -> None:
@@ -336,26 +380,17 @@ class Connection:
         self._outbox.close()
         self._may_have_room.set()
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Give the session up, if one is open: its slot is free, its history kept. Idempotent."""
         opened, self._opened = self._opened, None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if opened is not None:
-            opened.session.abandon()
-            conversation = opened.session.conversation
-            self._hub.release(opened.session_id, opened.session.key, conversation)
-
-
-def _sampling(request: SessionRequest, settings: Settings) -> Sampling:
-    """What the session asks for, and the server's own where it asks for nothing."""
-    return Sampling(
-        temperature=_or(request.temperature, settings.llm_temperature),
-        top_p=_or(request.top_p, settings.llm_top_p),
-        stop=request.stop,
-        seed=request.seed,
-    )
-
-
-def _or(asked: float | None, default: float) -> float:
-    return default if asked is None else asked
+        if opened is None:
+            return
+        session = opened.session
+        try:
+            session.abandon()
+        except Exception:  # what was said last is lost, but not the slot
+            log.exception("%s: its last words are lost", self._who)
+        self._hub.release(opened.session_id, session.key, session.conversation)

@@ -14,7 +14,7 @@ from engine.types import Message
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One turn. ``assistant`` is empty where the reply failed or was cut off at once."""
+    """One turn. ``assistant`` is empty where the reply failed, was blank or cut off at once."""
 
     user: str
     assistant: str
@@ -30,7 +30,8 @@ class Conversation:
         return len(self._exchanges)
 
     def add(self, user: str, assistant: str) -> None:
-        self._exchanges.append(Exchange(user, assistant))
+        """Keep a turn; a blank reply as none, because some servers refuse a prompt with one."""
+        self._exchanges.append(Exchange(user, assistant if assistant.strip() else ""))
 
     def prompt(self, system: str, user: str) -> tuple[Message, ...]:
         """The messages for a reply to ``user``.

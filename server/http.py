@@ -16,6 +16,7 @@ from engine.metrics import ERRORS
 from server.admission import Admission
 from server.hub import Hub
 from server.metrics import READY
+from server.sockets import OpenSockets, TimedConnection
 from server.web_files import SECURITY_HEADERS, WebFile
 
 AUDIO_PATH = "/ws/audio"
@@ -34,9 +35,12 @@ _PLACES = f"""\
 class Http:
     """Answers every request that is not an accepted WebSocket handshake."""
 
-    def __init__(self, hub: Hub, admission: Admission, files: dict[str, WebFile]) -> None:
+    def __init__(
+        self, hub: Hub, admission: Admission, sockets: OpenSockets, files: dict[str, WebFile]
+    ) -> None:
         self._hub = hub
         self._admission = admission
+        self._sockets = sockets
         self._files = files
         self._routes: dict[str, Callable[[Request], Response | None]] = {
             "/health": lambda request: _json(HTTPStatus.OK, {"status": "alive"}),
@@ -54,7 +58,10 @@ class Http:
             return response
         route = self._routes.get(path, self._file)
         answer = route(request)
-        if answer is not None and request.method == "HEAD":
+        if answer is None:
+            assert isinstance(connection, TimedConnection)
+            self._sockets.add(connection)
+        elif request.method == "HEAD":
             answer.body = b""
         return answer
 
@@ -63,6 +70,8 @@ class Http:
         if problem is not None or engine is None:
             return _retry_later(_JSON, json.dumps({"ready": False, "reason": problem}))
         body = {"ready": True, "asr": engine.asr_name, "llm": engine.llm_name}
+        if (degraded := engine.degraded) is not None:
+            body["degraded"] = degraded
         return _json(HTTPStatus.OK, body)
 
     def _metrics(self, request: Request) -> Response:
@@ -82,6 +91,9 @@ class Http:
         refusal = self._unauthorized(request)
         if refusal is None and self._hub.problem is not None:
             return _retry_later(_TEXT, self._hub.problem + "\n")
+        if refusal is None and self._sockets.full:
+            ERRORS.labels("overloaded").inc()
+            return _retry_later(_TEXT, f"{len(self._sockets)} connections are open already.\n")
         return refusal
 
     def _unauthorized(self, request: Request) -> Response | None:

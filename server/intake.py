@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 
 from engine.errors import AudioError
 from server.media.base64_stream import Base64Stream
@@ -21,11 +22,19 @@ class Intake:
         self._base64 = Base64Stream()
         self._stream = AudioStream(declared)
 
-    async def take(self, chunk: AudioText | AudioBytes) -> Decoded:
-        """Decode as far as the bytes go. Never raises for bad audio: see ``Decoded.error``."""
-        if len(chunk.data) > INLINE_BYTES:
-            return await asyncio.to_thread(self._decode, chunk)
-        return self._decode(chunk)
+    async def take(self, chunk: AudioText | AudioBytes) -> AsyncIterator[Decoded]:
+        """Decode as far as the bytes go, in pieces (``MAX_PIECE_S``), each when it is asked for.
+
+        So a small message that stands for much audio takes no more memory than any other. Never
+        raises for bad audio: see ``Decoded.error``.
+        """
+        pieces = self._decode(chunk)
+        if len(chunk.data) <= INLINE_BYTES:
+            for decoded in pieces:
+                yield decoded
+            return
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
 
     def end_segment(self) -> list[Decoded]:
         """What was still held back, in base64 and in the decoder."""
@@ -35,10 +44,10 @@ class Intake:
             rest = Decoded(EMPTY, error)
         return [rest, self._stream.end_segment()]
 
-    def _decode(self, chunk: AudioText | AudioBytes) -> Decoded:
-        if isinstance(chunk, AudioBytes):
-            return self._stream.feed(chunk.data)
+    def _decode(self, chunk: AudioText | AudioBytes) -> Iterator[Decoded]:
         try:
-            return self._stream.feed(self._base64.feed(chunk.data))
+            data = chunk.data if isinstance(chunk, AudioBytes) else self._base64.feed(chunk.data)
         except AudioError as error:
-            return Decoded(EMPTY, error)
+            yield Decoded(EMPTY, error)
+            return
+        yield from self._stream.pieces(data)

@@ -7,9 +7,9 @@ import time
 
 from server.metrics import LOOP_LATE
 
-EVERY_S = 0.005
+EVERY_S = 0.05
 """Something that blocks the loop for longer than this makes the next timer late, by at least the
-rest."""
+rest. Shorter would keep an idle server awake."""
 
 
 async def watch_loop() -> None:

@@ -43,6 +43,7 @@ class AudioText:
     """A piece of base64; only all the pieces of a segment together need to decode."""
 
     data: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,15 @@ class AudioBytes:
 
 @dataclass(frozen=True, slots=True)
 class SegmentEnd:
-    pass
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CancelReply:
-    pass
+    """``turn``: which one is meant; None: see ``Session.cancel``."""
+
+    turn: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 ClientMessage = SessionRequest | AudioText | AudioBytes | SegmentEnd | CancelReply
@@ -83,7 +87,8 @@ class ChunkReceived:
 class ChatbotResponse:
     """The answer to one segment.
 
-    ``turn``, ``error_code`` and ``retry_after_ms`` go only to clients that opted in.
+    ``turn``, ``error_code`` and ``retry_after_ms`` go only to clients that opted in;
+    ``warnings`` are about unknown fields in the client's messages since the last answer.
     """
 
     type: ClassVar[str] = "chatbot_response"
@@ -96,6 +101,7 @@ class ChatbotResponse:
     error_code: str | None = None
     retry_after_ms: int | None = None
     timings: dict[str, float] | None = None
+    warnings: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """JSON and binary frames to typed messages and back. Pure: no I/O, no state.
 
-Strict about types, lenient about unknown optional fields of ``session`` (a warning in its
-acknowledgement): what a client gets wrong it is told, and the connection stays open.
+Strict about types, lenient about unknown fields (a warning in what acknowledges the message):
+what a client gets wrong it is told, and the connection stays open.
 """
 
 from __future__ import annotations
@@ -188,6 +188,9 @@ class _Fields:
     def unknown(self) -> list[str]:
         return [f"unknown field {_shorten(name)} in {self._where}" for name in self._body]
 
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(self.unknown()[:MAX_WARNINGS])
+
 
 def _session(body: _Fields, limits: MessageLimits) -> SessionRequest:
     session_id = body.text("session_id", MAX_SESSION_ID_CHARS)
@@ -254,12 +257,20 @@ def _encodes(text: str) -> bool:
 
 
 def _audio_chunk(body: _Fields, limits: MessageLimits) -> AudioText:
-    return AudioText(body.data("data"))
+    return AudioText(body.data("data"), body.warnings())
+
+
+def _segment_end(body: _Fields, limits: MessageLimits) -> SegmentEnd:
+    return SegmentEnd(body.warnings())
+
+
+def _cancel(body: _Fields, limits: MessageLimits) -> CancelReply:
+    return CancelReply(body.integer("turn", 0), body.warnings())
 
 
 _PARSERS: dict[str, Callable[[_Fields, MessageLimits], ClientMessage]] = {
     "session": _session,
     "audio_chunk": _audio_chunk,
-    "segment_end": lambda body, limits: SegmentEnd(),
-    "cancel": lambda body, limits: CancelReply(),
+    "segment_end": _segment_end,
+    "cancel": _cancel,
 }

@@ -22,6 +22,7 @@ from server.connection import Connection
 from server.http import Http
 from server.hub import Hub
 from server.loop_watch import watch_loop
+from server.sockets import OpenSockets, TimedConnection
 from server.web_files import load_web_files
 
 MakeEngine = Callable[[Settings, Deliver], EngineClient]
@@ -31,16 +32,6 @@ log = logging.getLogger("antiphon.service")
 _HANDSHAKE = STAGE_SECONDS.labels("handshake")
 _CLOSE_TIMEOUT_S = 5.0
 _WATCH_S = 1.0  # how often the engine is looked at
-
-
-class TimedConnection(ServerConnection):
-    """Knows when its TCP connection was made, so that the handshake can be timed."""
-
-    made_at = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.made_at = time.monotonic()
-        super().connection_made(transport)
 
 
 class Service:
@@ -98,7 +89,8 @@ class Service:
         settings = self._settings
         token = settings.auth_token
         admission = Admission(settings.origins, token.get_secret_value() if token else None)
-        http = Http(self._hub, admission, self._files)
+        sockets = OpenSockets(settings.socket_limit)
+        http = Http(self._hub, admission, sockets, self._files)
         ping_s = settings.ping_interval_s
         try:
             return await serve(

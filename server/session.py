@@ -42,9 +42,11 @@ from server.messages import (
     SpeechStoppedMessage,
     Transcription,
 )
+from server.protocol import MAX_WARNINGS
 from server.turn import Stage, Turn
 
 NO_SPEECH = "No speech was found in this segment."
+EMPTY_REPLY = "The language model's reply was empty."
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,12 @@ class Session:
         self._turns: deque[Turn] = deque()
         self._next_turn = 0
         self._undecodable: str | None = None
+        self._decoded = False
+        self._warnings: list[str] = []
+        # Answers are counted, so that it is known which of them the client has not yet read.
+        self._answers = 0
+        self._answers_read = 0
+        self._unexpected = 0  # the newest that no ``cancel`` brought about; 0: none
 
     @property
     def pending(self) -> int:
@@ -146,17 +154,42 @@ class Session:
         self._undecodable = message
         return [Send(ErrorMessage("audio_undecodable", message))]
 
+    def audio_decoded(self) -> None:
+        """Some audio of the present segment could be decoded."""
+        self._decoded = True
+
     def segment_end(self, now: float) -> list[Effect]:
         self._begin_turn(now)
         return [EndSegment()]
 
-    def cancel(self, now: float) -> list[Effect]:
-        """Stop the oldest unanswered turn; without one, the reply was faster: nothing to do."""
-        if not self._turns:
-            return []
-        turn = self._turns[0]
-        stop: list[Effect] = [CancelTurn(turn.turn_id)]
-        return stop + list(self._answer(now, cancelled=True)) + list(self._advance(now))
+    def warn(self, warnings: Iterable[str]) -> None:
+        """The next answer carries these, each of them once and no more than ``MAX_WARNINGS``."""
+        for warning in warnings:
+            if warning not in self._warnings and len(self._warnings) < MAX_WARNINGS:
+                self._warnings.append(warning)
+
+    def cancel(self, now: float, turn_id: int | None = None) -> list[Effect]:
+        """The client stops turn ``turn_id``, or the oldest unanswered one.
+
+        What is answered already is left alone: the reply was faster. Without a ``turn_id``, the
+        client means the oldest turn that it knows to be unanswered. While it has not read
+        an answer that no ``cancel`` of its own brought about, that one is meant, and no other.
+        """
+        if turn_id is None:
+            if not self._turns or self._unexpected > self._answers_read:
+                return []
+            return self._cancel_oldest(now)
+        if self._turns and self._turns[0].turn_id == turn_id:
+            return self._cancel_oldest(now)
+        for turn in self._turns:
+            if turn.turn_id == turn_id and turn.stage is not Stage.CANCELLED:
+                turn.cancel()
+                return [CancelTurn(turn_id)]
+        return []
+
+    def answer_read(self) -> None:
+        """One more of the answers has reached the client; called once for each, in their order."""
+        self._answers_read += 1
 
     def abandon(self) -> None:
         """The client is gone: keep what was said for when it comes back."""
@@ -188,10 +221,6 @@ class Session:
             case AudioConsumed():
                 return []
 
-    def generate_refused(self, turn_id: int, code: str, message: str, now: float) -> list[Effect]:
-        """The engine did not take a ``Generate``."""
-        return list(self._failure(Failure(self.key, turn_id, code, message), now))
-
     def tick(self, now: float) -> list[Effect]:
         """Give up on every turn whose stage has taken too long."""
         effects: list[Effect] = []
@@ -204,11 +233,17 @@ class Session:
 
     # ---- the turns -----------------------------------------------------------------------
 
+    def _cancel_oldest(self, now: float, by_client: bool = True) -> list[Effect]:
+        stop: list[Effect] = [CancelTurn(self._turns[0].turn_id)]
+        answer = self._answer(now, cancelled=True, expected=by_client)
+        return stop + list(answer) + list(self._advance(now))
+
     def _begin_turn(self, now: float) -> None:
         deadline = now + self._policy.segment_timeout_s
-        self._turns.append(Turn(self._next_turn, now, deadline, self._undecodable))
+        turn = Turn(self._next_turn, now, deadline, self._undecodable, self._decoded)
+        self._turns.append(turn)
         self._next_turn += 1
-        self._undecodable = None
+        self._undecodable, self._decoded = None, False
 
     def _find(self, turn_id: int, stage: Stage) -> Turn | None:
         for turn in self._turns:
@@ -237,7 +272,7 @@ class Session:
         """With barge-in, speech ends the reply that it is spoken over, and no transcript."""
         effects = self._opt_in("vad", SpeechStartedMessage(event.turn_id, event.at_s))
         if self._policy.barge_in and self._turns and self._turns[0].stage is Stage.REPLYING:
-            effects += self.cancel(now)
+            effects += self._cancel_oldest(now, by_client=False)
         return effects
 
     def _assumed(self, event: Assumed) -> list[Effect]:
@@ -261,7 +296,10 @@ class Session:
             if "sentence" in self._policy.events:
                 yield from _sentences(turn, turn.sentences.push(event.text))
         if event.finish_reason is not None:
-            yield from self._answer(now, cancelled=event.finish_reason == "cancelled")
+            cancelled = event.finish_reason == "cancelled"
+            if not (cancelled or turn.response.strip()):
+                turn.fail("empty_reply", EMPTY_REPLY)
+            yield from self._answer(now, cancelled)
             yield from self._advance(now)
 
     def _failure(self, event: Failure, now: float) -> Iterator[Effect]:
@@ -281,19 +319,31 @@ class Session:
                 yield Generate(self._request(turn.turn_id, turn.text))
                 return
             if turn.stage is Stage.HEARD:
-                turn.fail("no_speech", _no_speech(turn.undecodable))
-            if turn.stage is not Stage.FAILED:
+                turn.fail(*_why_no_words(turn))
+            if turn.stage is Stage.CANCELLED:
+                yield from self._answer(now, cancelled=True, expected=True)
+            elif turn.stage is Stage.FAILED:
+                yield from self._answer(now)
+            else:
                 return
-            yield from self._answer(now)
 
     def _request(self, turn_id: int, text: str) -> GenerateRequest:
         messages = self.conversation.prompt(self._policy.system, text)
         policy = self._policy
         return GenerateRequest(self.key, turn_id, messages, policy.max_tokens, policy.sampling)
 
-    def _answer(self, now: float, cancelled: bool = False) -> Iterator[Effect]:
-        """Answer the oldest turn with all that it has come to."""
+    def _answer(
+        self, now: float, cancelled: bool = False, expected: bool = False
+    ) -> Iterator[Effect]:
+        """Answer the oldest turn with all that it has come to.
+
+        ``expected``: a ``cancel`` of the client brought the answer about.
+        """
         turn = self._turns.popleft()
+        self._answers += 1
+        if not expected:
+            self._unexpected = self._answers
+        warnings, self._warnings = tuple(self._warnings), []
         if turn.text:
             self.conversation.add(turn.text, turn.response)
         if rest := turn.sentences.rest():
@@ -314,6 +364,7 @@ class Session:
                 error_code=turn.error_code if opted_in else None,
                 retry_after_ms=turn.retry_after_ms if opted_in else None,
                 timings=turn.timings(now) if "timings" in self._policy.events else None,
+                warnings=warnings or None,
             )
         )
         yield Send(SegmentProcessed(number))
@@ -328,7 +379,11 @@ def _sentences(turn: Turn, texts: Iterable[str]) -> Iterator[Effect]:
         turn.sentence_count += 1
 
 
-def _no_speech(undecodable: str | None) -> str:
-    if undecodable is None:
-        return NO_SPEECH
-    return f"{NO_SPEECH} Some of its audio could not be decoded: {undecodable}"
+def _why_no_words(turn: Turn) -> tuple[str, str]:
+    """Code and message for a turn without words, the cause first."""
+    if turn.undecodable is None:
+        return "no_speech", NO_SPEECH
+    if not turn.decoded:
+        return "audio_undecodable", f"The audio could not be decoded: {turn.undecodable}"
+    some = f"Some of the audio could not be decoded: {turn.undecodable.rstrip('.')}."
+    return "no_speech", f"{some} No speech was found in the rest."

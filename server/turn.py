@@ -9,12 +9,13 @@ from server.sentences import Sentences
 
 
 class Stage(Enum):
-    """How far a turn has come. ``HEARD`` and ``FAILED`` wait for the turns before them."""
+    """How far a turn has come. The last two, and ``HEARD``, wait for the turns before them."""
 
     LISTENING = auto()
     HEARD = auto()
     REPLYING = auto()
     FAILED = auto()
+    CANCELLED = auto()
 
 
 @dataclass(slots=True)
@@ -24,7 +25,8 @@ class Turn:
     turn_id: int
     ended_at: float
     deadline: float | None
-    undecodable: str | None = None
+    undecodable: str | None = None  # why some of its audio could not be decoded
+    decoded: bool = False  # some of its audio could
     stage: Stage = Stage.LISTENING
     text: str = ""
     pieces: list[str] = field(default_factory=list)
@@ -43,6 +45,9 @@ class Turn:
     def fail(self, code: str, message: str, retry_after_ms: int | None = None) -> None:
         self.stage, self.deadline = Stage.FAILED, None
         self.error_code, self.error, self.retry_after_ms = code, message, retry_after_ms
+
+    def cancel(self) -> None:
+        self.stage, self.deadline = Stage.CANCELLED, None
 
     def timings(self, now: float) -> dict[str, float]:
         """Milliseconds from the segment's end to each stage that was reached."""

@@ -41,7 +41,7 @@ def _event_loop(run: dict[str, Any]) -> list[str]:
     if not loop:
         return []
     return [
-        f"A timer every 5 ms on the event loop tells how long it was held up: of "
+        f"A timer on the event loop tells how long it was held up: of "
         f"{loop['timers']:,.0f} timers **{loop['over_20_ms']:.0f} rang more than 20 ms late**; "
         f"99 % were late by less than {loop['p99_under_ms']:g} ms, and the latest by less than "
         f"{loop['latest_under_ms']:g} ms."

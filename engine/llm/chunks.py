@@ -36,7 +36,10 @@ class Chunk:
 
 def parse(raw: str) -> Chunk:
     """Read one chunk, or the body of an error. Raises ``ValueError`` if it is neither."""
-    chunk = json.loads(raw)
+    try:
+        chunk = json.loads(raw)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
     try:
         if (error := chunk.get("error")) or chunk.get("object") == "error":
             return Chunk(error=read_error(error or chunk))

@@ -32,6 +32,10 @@ from engine.types import Failure, GenerateRequest, LlmEvent, ResponseDelta
 _AUTO = "auto"
 _CLOSE_S = 2.0
 _RECOVERY_S = 5.0  # a server that did not answer is asked again so soon
+_OUTAGE = {
+    "refuse": "/ready says 503 and no conversation begins",
+    "transcribe": "conversations get transcripts, and `error` in place of replies",
+}
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -62,6 +66,7 @@ class OpenAi:
         self._runs: dict[tuple[int, int], _Run] = {}
         self._news: deque[tuple[_Run, LlmEvent]] = deque()
         self._problem: str | None = None
+        self._failures = 0  # in a row
         self._heard_at = 0.0
         self._doubt = asyncio.Event()
         self._loop = asyncio.new_event_loop()
@@ -147,14 +152,18 @@ class OpenAi:
             raise
         except AttemptFailed as failed:
             tell(Failure(*run.id, failed.error.code, str(failed), failed.retry_after_ms))
-            if not failed.answered:
+            if not (failed.answered or self._doubt.is_set()):  # a burst of failures is one
+                self._note_failure(str(failed))
                 self._doubt.set()
         except Exception as error:  # our own fault, and this reply's alone
             log.exception("a reply failed")
             tell(Failure(*run.id, LlmFailed.code, f"the reply failed: {error}"))
 
     async def _watch(self) -> None:
-        """Ask for a token where nothing else was asked for, and at once after a failure."""
+        """Ask for a token where nothing else was asked for, and at once after a failure.
+
+        Again and again, as long as that fails and the server does not yet count as unwell.
+        """
         while True:
             interval_s = self._settings.llm_health_interval_s
             if self._problem is not None:
@@ -164,7 +173,8 @@ class OpenAi:
                     await self._doubt.wait()
             if self._doubt.is_set() or time.monotonic() - self._heard_at >= interval_s:
                 self._doubt.clear()
-                await self._probe()
+                if await self._probe() is not None and self._problem is None:
+                    self._doubt.set()
 
     async def _probe(self) -> AttemptFailed | None:
         """Ask for a token, as replies are asked for; returns why there was none."""
@@ -176,8 +186,13 @@ class OpenAi:
         except AttemptFailed as failed:
             # A server that is busy is well; one that was never heard may say so while it loads.
             if not (failed.answered and self._heard_at):
-                self._unwell(str(failed))
+                self._note_failure(str(failed))
                 return failed
+        except Exception as error:  # whatever a server sends, the watch must go on
+            log.exception("the health check failed")
+            problem = f"the health check failed: {error}"
+            self._note_failure(problem)
+            return AttemptFailed(LlmFailed(problem), retry=True)
         self._well()
         return None
 
@@ -215,15 +230,25 @@ class OpenAi:
     def _well(self) -> None:
         if self._problem is not None:
             log.info("the language model's server answers: %s", self._settings.llm_url)
-        self._heard_at, self._problem = time.monotonic(), None
+        self._heard_at, self._problem, self._failures = time.monotonic(), None, 0
+
+    def _note_failure(self, problem: str) -> None:
+        """A server that has never answered is unwell at once, any other after a few failures."""
+        self._failures += 1
+        if (
+            self._problem is not None
+            or not self._heard_at
+            or self._failures >= (self._settings.llm_unhealthy_after)
+        ):
+            self._unwell(problem)
 
     def _unwell(self, problem: str) -> None:
         if self._problem is None:
             log.error(
-                "%s (%s). Until it answers, /ready says 503 and no conversation begins: start it, "
-                "or mend --llm-url",
+                "%s (%s). Until it answers, %s: start it, or correct --llm-url",
                 problem,
                 self._settings.llm_url,
+                _OUTAGE[self._settings.llm_outage],
             )
         self._problem = problem
 

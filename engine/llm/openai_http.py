@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,10 @@ _USAGE_WAIT_S = 2.0  # servers send it right after the end of the reply, or not 
 # The request was not worked on, or not to its end; another try may find the server well.
 _WORTH_A_RETRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _BUSY = frozenset({429, 503})
+_BYTES_PER_TOKEN = 4  # about, in any script
+_MOST_BYTES_PER_TOKEN = 64  # on average over a reply, for servers that join tokens
+
+log = logging.getLogger(__name__)
 
 
 class AttemptFailed(Exception):
@@ -64,8 +70,26 @@ class _Progress:
     """How far a stream is, and with it how long its next piece may take."""
 
     idle_timeout_s: float
+    max_tokens: int
     said: bool = False
     ended: bool = False
+    pieces: int = 0
+    bytes: int = 0
+
+    def passes_limit(self, chunk: Chunk) -> bool:
+        """With ``chunk``, the reply is longer than any of ``max_tokens``.
+
+        A piece is a token or more, except from servers that cut a reply anew, into letters for
+        instance; therefore the text must be as long as well.
+        """
+        if self.ended or not (chunk.text or chunk.thinks):
+            return False
+        self.pieces += 1
+        self.bytes += len(chunk.text.encode("utf-8", "replace")) or _BYTES_PER_TOKEN
+        many = self.pieces > self.max_tokens
+        return (many and self.bytes > _BYTES_PER_TOKEN * self.max_tokens) or (
+            self.bytes > _MOST_BYTES_PER_TOKEN * self.max_tokens + _MOST_BYTES_PER_TOKEN
+        )
 
     def note(self, chunk: Chunk, limit: asyncio.Timeout) -> None:
         """Only text, thoughts and the end are progress: servers send signs of life as well."""
@@ -86,6 +110,7 @@ class OpenAiHttp:
         self._settings = settings
         self._key = key
         self._dialect = Dialect()
+        self._ignores_limit = False
         self._client = httpx2.AsyncClient(
             base_url=base_url(settings.llm_url),
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -106,29 +131,39 @@ class OpenAiHttp:
             return str(response.json()["data"][0]["id"])
         except (TimeoutError, httpx2.HTTPError) as error:
             raise self._lost(error, said=False) from error
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
             message = "the server lists no models: name one with --llm-model"
             raise AttemptFailed(LlmFailed(message)) from error
 
     async def stream(self, body: Mapping[str, Any], hear: Callable[[Chunk], None]) -> None:
         """Send ``body``, give each chunk to ``hear``; returns when the reply has ended.
 
-        What the server refuses as unsupported is said in another way, where there is one.
+        A reply that goes on past ``max_tokens`` is cut off there. What the server refuses as
+        unsupported is said in another way, where there is one.
         Raises ``AttemptFailed``. When cancelled it closes the stream.
         """
         while True:
             said = self._dialect.of(body)
             try:
-                return await self._stream(said, hear)
+                return await self._stream(said, int(body["max_tokens"]), hear)
             except AttemptFailed as failed:
                 if not self._dialect.learn(failed.unsupported, said):
                     raise
 
-    async def _stream(self, body: Mapping[str, Any], hear: Callable[[Chunk], None]) -> None:
-        progress = _Progress(self._settings.llm_idle_timeout_s)
+    async def _stream(
+        self, body: Mapping[str, Any], max_tokens: int, hear: Callable[[Chunk], None]
+    ) -> None:
+        progress = _Progress(self._settings.llm_idle_timeout_s, max_tokens)
         try:
-            async with asyncio.timeout(self._settings.llm_first_token_timeout_s) as limit:
-                async for chunk in self._chunks(body):
+            async with (
+                asyncio.timeout(self._settings.llm_first_token_timeout_s) as limit,
+                aclosing(self._chunks(body)) as chunks,
+            ):
+                async for chunk in chunks:
+                    if progress.passes_limit(chunk):
+                        self._note_ignored_limit()
+                        hear(Chunk(finish_reason="length"))
+                        return
                     hear(chunk)
                     progress.note(chunk, limit)
         except (TimeoutError, httpx2.HTTPError, ValueError) as error:
@@ -138,20 +173,30 @@ class OpenAiHttp:
             message = "the language model's server ended its reply in the middle"
             raise AttemptFailed(LlmFailed(message), retry=True)
 
-    async def _chunks(self, body: Mapping[str, Any]) -> AsyncIterator[Chunk]:
+    async def _chunks(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
         async with self._client.stream("POST", "chat/completions", json=body) as response:
             if response.status_code != 200:
                 raise self._refused(response, await _text(response))
+            ended = False
             async for event in httpx2.EventSource(response):
                 if event.data == "[DONE]":
+                    if not ended:  # some servers never give a finish_reason
+                        yield Chunk(finish_reason="stop")
+                    ended = True
                     continue  # to the end of the body, so that the connection can be used again
                 chunk = parse(event.data)
+                ended = ended or chunk.finish_reason is not None
                 if chunk.error is not None:
                     raise self._failed(chunk.error)
                 yield chunk
 
     async def close(self) -> None:
         await self._client.aclose()
+
+    def _note_ignored_limit(self) -> None:
+        if not self._ignores_limit:
+            log.warning("the language model's server ignores `max_tokens`: replies are cut off")
+        self._ignores_limit = True
 
     def _refused(self, response: httpx2.Response, body: str) -> AttemptFailed:
         status = response.status_code

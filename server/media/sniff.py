@@ -57,6 +57,16 @@ _STRANGERS = (
     (b"\x30\x26\xb2\x75", "Windows Media"),
 )
 
+# What pieces of a recording begin with after its header, as (offset, bytes).
+_CONTINUATIONS = (
+    (0, b"\x1f\x43\xb6\x75"),  # WebM: a cluster
+    (0, b"\xa3"),  # WebM: a block within a cluster
+    (0, b"OggS"),  # Ogg: a page that begins no stream
+    (4, b"moof"),  # MP4: a fragment
+    (4, b"mdat"),
+    (4, b"styp"),
+)
+
 
 def sniff(head: bytes) -> tuple[Match, Container | None]:
     """What ``head``, the first bytes of a recording, is; the container comes with ``YES``."""
@@ -73,9 +83,19 @@ def sniff(head: bytes) -> tuple[Match, Container | None]:
 def describe_unknown(head: bytes) -> str:
     """A sentence for people who sent something else: what it is and what to send."""
     stranger = next((name for magic, name in _STRANGERS if head.startswith(magic)), None)
-    what = f"this looks like {stranger}" if stranger else f"it begins with {head[:8].hex(' ')}"
     names = ", ".join(dict.fromkeys(container.name for container in CONTAINERS))
+    send = (
+        f"Send {names}, or declare raw samples in the session message: "
+        '"audio": {"format": "pcm_s16le" or "pcm_f32le", "sample_rate": 16000}'
+    )
+    if stranger:
+        return f"the audio's format is not known (this looks like {stranger}). {send}"
+    if any(head[offset:].startswith(magic) for offset, magic in _CONTINUATIONS):
+        what = "this is the middle of a recording: its header is missing"
+    else:
+        what = f"it begins with {head[:8].hex(' ')}, which is no header"
     return (
-        f"the audio's format is not known ({what}). Send {names}, or declare raw samples in the "
-        'session message: "audio": {"format": "pcm_s16le" or "pcm_f32le", "sample_rate": 16000}'
+        f"the audio's format is not known ({what}). A recording that was begun on an earlier "
+        "connection cannot go on here, because its header was sent there: begin a new recording "
+        f"(in a browser: stop the MediaRecorder and start a new one). {send}"
     )

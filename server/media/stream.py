@@ -9,12 +9,16 @@ from typing import Literal
 import numpy as np
 
 from engine.errors import AudioError
-from engine.types import Pcm
+from engine.types import SAMPLE_RATE, Pcm
 from server.media.pcm import SampleLayout
 from server.media.raw import RawRecording
 from server.media.recording import Recording
 from server.media.resampler import EMPTY
 from server.media.sniff import Match, describe_unknown, sniff
+
+SLICE_BYTES = 64 << 10  # decoded at once: 8 s of samples of one byte at 8 kHz
+PIECE_S = 5.0
+MAX_PIECE_S = PIECE_S + SLICE_BYTES / 8_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +62,31 @@ class AudioStream:
 
     def feed(self, data: bytes) -> Decoded:
         """Decode what ``data`` completes. Never raises for bad input."""
+        pieces = list(self.pieces(data))
+        error = pieces[-1].error if pieces else None
+        return Decoded(_join([piece.pcm for piece in pieces]), error)
+
+    def pieces(self, data: bytes) -> Iterator[Decoded]:
+        """As ``feed``, but at most ``MAX_PIECE_S`` at a time; only the last may have an error.
+
+        To be taken to its end before the next call.
+        """
         if not data:
-            return Decoded(EMPTY)
+            return
         self._has_bytes = True
-        pieces: list[Pcm] = []
+        waiting: list[Pcm] = []
         error = None
         try:
-            pieces.extend(self._decode(data))
+            for pcm in self._decode(data):
+                waiting.append(pcm)
+                if sum(map(len, waiting)) >= PIECE_S * SAMPLE_RATE:
+                    yield Decoded(_join(waiting))
+                    waiting = []
         except AudioError as failure:
-            pieces.extend(self._close())
+            waiting.extend(self._close())
             self._failure = AudioError(str(failure))  # without the traceback, which holds data
             error = self._report(self._failure)
-        return Decoded(_join(pieces), error)
+        yield Decoded(_join(waiting), error)
 
     def end_segment(self) -> Decoded:
         """The client's segment is over: report a header without its end.
@@ -101,16 +118,17 @@ class AudioStream:
         is_raw = isinstance(self._recording, RawRecording)
         if self._recording and not is_raw and sniff(data)[0] is Match.YES:
             yield from self._close()
-        rest: bytes | None = data
-        while rest:
-            if self._recording is None:
-                rest = self._open(rest)
-            if self._recording is None:
-                return
-            yield from self._recording.feed(rest)
-            rest = self._recording.take_rest()
-            if rest is not None:
-                yield from self._close()
+        for start in range(0, len(data), SLICE_BYTES):
+            rest: bytes | None = data[start : start + SLICE_BYTES]
+            while rest:
+                if self._recording is None:
+                    rest = self._open(rest)
+                if self._recording is None:
+                    break
+                yield from self._recording.feed(rest)
+                rest = self._recording.take_rest()
+                if rest is not None:
+                    yield from self._close()
 
     def _open(self, data: bytes) -> bytes:
         """Recognise what begins here, and return its bytes; keep them while there are too few.

@@ -14,13 +14,14 @@
  * Every message of the server is an event of its own type. Besides them:
  *
  *     state       { state, reason, retryMs }   connecting, open, waiting (to retry) or closed
+ *                                              (reason "idle": `connect` again when it is needed)
  *     microphone  { stream, lost }             the MediaStream in use, or null; lost: unplugged
  *     replayed    { segments }                 unanswered segments were sent again
  *     latency     { stage, ms }                handshake, or chunk (sent until acknowledged)
  */
 
 const BACKOFF_MS = { first: 500, longest: 5_000 };
-const CLOSE = { tooBig: 1009, tryAgainLater: 1013 };
+const CLOSE = { tooBig: 1009, tryAgainLater: 1013, idle: 4002 };
 const MAX_KEPT_BYTES = 4_000_000;
 const MAX_UNSENT_BYTES = 4_000_000;
 const TIMESLICE_MS = 100;
@@ -171,9 +172,12 @@ export class AntiphonClient extends EventTarget {
     if (this.#state === "open") this.#send({ type: "segment_end" });
   }
 
-  /** Stop the reply in flight: the user speaks over it, or has heard enough. */
-  cancel() {
-    if (this.#state === "open") this.#send({ type: "cancel" });
+  /**
+   * Stop the reply to `turn`, or the oldest in flight: the user speaks over it, or has heard enough.
+   * The number keeps a cancel that comes too late from stopping the next turn.
+   */
+  cancel(turn = null) {
+    if (this.#state === "open") this.#send({ type: "cancel", turn });
   }
 
   // ---- within ----------------------------------------------------------------------------
@@ -225,7 +229,7 @@ export class AntiphonClient extends EventTarget {
     const isFinal = code === 1008 || (code > 4000 && code < 5000);
     if (isFinal) {
       this.releaseMicrophone();
-      this.#setState("closed", { reason: reason || "refused" });
+      this.#setState("closed", { reason: code === CLOSE.idle ? "idle" : reason || "refused" });
       return;
     }
     const full = code === CLOSE.tryAgainLater || this.#refusal?.code === "overloaded";

@@ -32,6 +32,7 @@ let mode = "push"; // or "free"
 const latencies = {}; // stage → ms, newest last
 let hearsSpeech = false;
 let releaseTimer = 0;
+let wentIdle = false; // the server closed the connection because nothing was said
 
 function isPush() {
   return mode === "push";
@@ -41,6 +42,7 @@ function isPush() {
 
 async function startTalking() {
   clearTimeout(releaseTimer);
+  if (wentIdle) client.connect();
   if (isPush()) log.begin();
   bargeIn();
   showState();
@@ -91,7 +93,7 @@ function bargeIn() {
 function stopReplies() {
   for (const row of log.repliesInFlight.filter(({ stopped }) => !stopped)) {
     row.stopped = true;
-    client.cancel();
+    client.cancel(row.turn);
   }
 }
 
@@ -100,6 +102,7 @@ function stopReplies() {
 client.on("state", (detail) => {
   $("connection").dataset.state = detail.reason === "full" ? "full" : detail.state;
   $("connection-words").textContent = words.connectionWords(detail);
+  wentIdle = detail.state === "closed" && detail.reason === "idle";
   if (detail.state === "connecting") return;
   showNotice("connection", words.connectionProblem(detail));
   if (detail.state === "waiting" || detail.state === "closed") {
@@ -152,7 +155,7 @@ client.on("chatbot_response", (message) => {
 });
 
 client.on("error", ({ code, message }) => {
-  if (code !== "overloaded" && code !== "busy") showNotice("server", `${message} (${code})`);
+  if (!["overloaded", "busy", "idle"].includes(code)) showNotice("server", `${message} (${code})`);
 });
 
 client.on("session_ack", () => showNotice("server", ""));

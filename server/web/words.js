@@ -44,12 +44,15 @@ export const TOKEN_WANTED =
 
 export const MICROPHONE_LOST = "The microphone was disconnected. Connect it, or choose another.";
 
+const IDLE = "Nothing was said for a while. Press the button and talk to go on.";
+
 /** The same words at each try, so that a screen reader says them once. */
 export function connectionProblem({ state, reason }) {
   if (state === "waiting" && reason === "full") {
     return "The server is full just now. This page tries again by itself.";
   }
   if (state === "waiting") return "The connection dropped. This page reconnects by itself.";
+  if (state === "closed" && reason === "idle") return IDLE;
   if (state === "closed") return `The server ended this session: ${reason}. Reload the page to begin again.`;
   return "";
 }

@@ -89,3 +89,21 @@ def test_a_place_is_free_again_when_its_session_closes(rig: Rig) -> None:
     assert rig.engine.open(SessionOptions()) not in keys
     with pytest.raises(Overloaded):
         rig.engine.open(SessionOptions())
+
+
+def test_passing_a_slot_on_is_no_admission(rig: Rig) -> None:
+    """Neither places nor lag count: a client that comes back must not lose its slot."""
+    keys = [rig.engine.open(SessionOptions()) for _ in range(3)]
+    rig.say(keys[0])
+    for _ in range(2):
+        assert rig.model.asked.acquire(timeout=WAIT_S)
+    with pytest.raises(Overloaded):
+        rig.engine.open(SessionOptions())
+    again = rig.engine.reopen(keys[1], SessionOptions())
+    assert again not in keys
+    with pytest.raises(Overloaded):
+        rig.engine.open(SessionOptions())
+    rig.model.free.set()
+    assert rig.finals.get(timeout=WAIT_S).key == keys[0]
+    rig.say(again)
+    assert rig.finals.get(timeout=WAIT_S).key == again

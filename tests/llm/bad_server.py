@@ -33,7 +33,10 @@ class Exchange(BaseHTTPRequestHandler):
         """Nothing: the test's output is for the test."""
 
     def refuse(self, status: int, body: object, **headers: str) -> None:
-        raw = json.dumps(body).encode()
+        self.refuse_raw(status, json.dumps(body), **headers)
+
+    def refuse_raw(self, status: int, body: str, **headers: str) -> None:
+        raw = body.encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(raw)))

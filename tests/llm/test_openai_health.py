@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 from bad_server import (
     PATIENCE_S,
     BadServer,
+    Behaviour,
     answers,
     bad_server,
     falls_silent,
     refuses,
+    sends,
 )
 from llm_fakes import Reply as Said
 from llm_fakes import request
@@ -111,7 +114,7 @@ def test_a_server_that_only_lists_its_models_is_not_well(bad: BadServer) -> None
 
 
 def test_after_a_failure_it_asks_whether_the_server_is_well(bad: BadServer) -> None:
-    bench = Bench(bad, llm_retries=0)
+    bench = Bench(bad, llm_retries=0, llm_unhealthy_after=2)
     gone = refuses(500, "gone")
     bad.behaviours.extend([answers("Hi"), gone, gone, answers("Hi")])
     bench.backend.warmup()
@@ -122,4 +125,79 @@ def test_after_a_failure_it_asks_whether_the_server_is_well(bad: BadServer) -> N
     assert bad.asked[-1][2]["max_tokens"] == 1
     assert bench.talk.ask(request(2))[0].text == "Hi"  # it may ask for a reply all the same
     assert bench.backend.problem is None
+    bench.backend.close()
+
+
+def test_one_failure_closes_no_door(bad: BadServer) -> None:
+    """It is asked again at once, and what it then answers makes up for the failure."""
+    bench = Bench(bad, llm_retries=0)
+    gone = refuses(500, "gone")
+    bad.behaviours.extend([answers("Hi"), gone, gone, answers("Hi"), gone, gone, answers("Hi")])
+    bench.backend.warmup()
+    problems = []
+    for turn, asked in ((1, 4), (2, 7)):  # never three failures in a row
+        failure(bench.talk.ask(request(turn))[0])
+        wait_until(lambda asked=asked: len(bad.asked) == asked and not bench.backend._failures)
+        problems.append(bench.backend.problem)
+    assert problems == [None, None]
+    bench.backend.close()
+
+
+def test_failures_in_a_row_make_it_unready_without_a_wait_between_them(bad: BadServer) -> None:
+    bench = Bench(bad, llm_retries=0, llm_health_interval_s=3600)
+    bad.behaviours.extend([answers("Hi"), *[refuses(500, "gone")] * 3])
+    bench.backend.warmup()
+    failure(bench.talk.ask(request(1))[0])
+    wait_until(lambda: bench.backend.problem is not None)
+    assert len(bad.asked) == 4
+    bench.backend.close()
+
+
+def test_replies_that_fail_together_are_one_failure(bad: BadServer) -> None:
+    bench = Bench(bad, llm_retries=0, llm_unhealthy_after=3)
+    bad.behaviours.extend([answers("Hi"), *[refuses(500, "gone")] * 4, *[answers("Hi")] * 4])
+    bench.backend.warmup()
+    unwell: list[str] = []
+    bench.backend._unwell = unwell.append  # type: ignore[method-assign]
+    loop_is_busy = threading.Event()
+    bench.backend._loop.call_soon_threadsafe(loop_is_busy.wait, PATIENCE_S)
+    for key in range(1, 5):
+        bench.backend.submit(request(key))
+    loop_is_busy.set()
+    wait_until(lambda: len(bad.asked) >= 6 and not bench.backend._failures)
+    assert unwell == []
+    bench.backend.close()
+
+
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "nonsense", [sends(NESTED), lambda exchange: exchange.refuse_raw(500, NESTED)]
+)
+def test_the_watch_outlives_whatever_a_server_sends(
+    bad: BadServer, nonsense: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.llm.openai._RECOVERY_S", 0.02)
+    bench = Bench(bad, llm_retries=0, llm_unhealthy_after=1)
+    bad.behaviours.extend([answers("Hi"), nonsense, nonsense, answers("Hi")])
+    bench.backend.warmup()
+    failure(bench.talk.ask(request(1))[0])
+    wait_until(lambda: len(bad.asked) == 4 and bench.backend.problem is None)
+    bench.backend.close()
+
+
+def test_the_watch_outlives_a_bug_of_its_own(
+    bad: BadServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("engine.llm.openai._RECOVERY_S", 0.02)
+    bench = Bench(bad, llm_retries=0, llm_unhealthy_after=1)
+    bad.behaviours.extend([answers("Hi"), refuses(500), answers("Hi")])
+    bench.backend.warmup()
+    with monkeypatch.context() as planted:
+        planted.setattr("engine.llm.openai.body", None)
+        failure(bench.talk.ask(request(1))[0])
+        wait_until(lambda: "the health check failed" in str(bench.backend.problem))
+    wait_until(lambda: bench.backend.problem is None)
+    assert "the health check failed" in caplog.text
     bench.backend.close()

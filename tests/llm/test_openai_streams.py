@@ -6,8 +6,8 @@ import json
 import time
 
 import pytest
-from bad_server import BadServer, Behaviour, Exchange, ends, sends
-from openai_bench import Bench, run_to_its_end, tokens
+from bad_server import PATIENCE_S, BadServer, Behaviour, Exchange, ends, sends, thinks
+from openai_bench import Bench, failure, run_to_its_end, tokens
 
 
 def piece(text: str) -> str:
@@ -70,3 +70,72 @@ def test_usage_may_come_by_itself_after_the_end(bad: BadServer) -> None:
     running = {"choices": [{"delta": {"content": "Hello"}}], "usage": None}
     run_to_its_end(bad, sends(running, END, usage, "[DONE]"))
     assert tokens("generated") == before + 5
+
+
+def test_the_reason_for_the_end_may_be_missing(bench: Bench) -> None:
+    reply = bench.ask(sends(piece("Hel"), piece("lo"), "[DONE]"))
+    assert (reply.text, reply.reason) == ("Hello", "stop")
+    bench.server.behaviours.append(sends(piece("Hi"), "[DONE]"))
+    bench.backend.warmup()
+    assert bench.backend.problem is None
+
+
+def test_done_after_an_end_is_no_second_one(bench: Bench) -> None:
+    reply = bench.ask(sends(piece("Hello"), json.dumps(ends("length")), "[DONE]", "[DONE]"))
+    assert (reply.reason, reply.endings) == ("length", 1)
+
+
+def goes_on(*words: str) -> Behaviour:
+    """A reply without an end, whatever limit was asked for."""
+
+    def behave(exchange: Exchange) -> None:
+        exchange.begin()
+        try:
+            while True:
+                exchange.say(*words)
+        except OSError:
+            exchange.server.client_left.set()
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    ("words", "most_chars"),
+    [
+        (("word ",), 32 * 5),  # request() asks for 32 tokens
+        (("x",), 32 * 5),  # letter by letter
+        (("many tokens in one piece, " * 20,), 32 * 64 + 600),
+    ],
+)
+def test_a_server_that_ignores_the_limit_is_cut_off_there(
+    bench: Bench, caplog: pytest.LogCaptureFixture, words: tuple[str, ...], most_chars: int
+) -> None:
+    reply = bench.ask(goes_on(*words))
+    assert (reply.reason, reply.endings) == ("length", 1)
+    assert 32 * 4 <= len(reply.text) <= most_chars
+    assert bench.server.client_left.wait(PATIENCE_S)
+    bench.server.behaviours.append(goes_on(*words))
+    bench.backend.warmup()
+    assert bench.backend.problem is None
+    assert caplog.text.count("ignores `max_tokens`") == 1
+
+
+def test_thoughts_without_an_end_are_cut_off_as_well(bench: Bench) -> None:
+    def thinks_on(exchange: Exchange) -> None:
+        exchange.begin()
+        try:
+            while True:
+                exchange.event(thinks("hm ")[0])
+        except OSError:
+            exchange.server.client_left.set()
+
+    assert "thought until its reply was over" in failure(bench.ask(thinks_on))
+    assert bench.server.client_left.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("size", [1, 2, 30])
+def test_a_reply_within_the_limit_is_whole_however_it_is_cut(bench: Bench, size: int) -> None:
+    text = "The nightingale sang for an hour. " * 3  # 24 tokens of the 32 allowed
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    reply = bench.ask(sends(*map(piece, pieces), END))
+    assert (reply.text, reply.reason) == (text, "stop")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from media_signals import chirp, cut, decode, encode, wav
 
 from engine.errors import AudioError
-from server.media.stream import AudioStream, Declared
+from server.media.stream import MAX_PIECE_S, AudioStream, Declared
 
 S16 = Declared("pcm_s16le", 48_000)
 FILE = wav(chirp(0.05, 48_000), 48_000)
@@ -43,6 +43,23 @@ def test_segment_ends_change_no_sample_of_a_recording_that_goes_on(offsets, ends
     np.testing.assert_array_equal(np.concatenate(pieces), decode([data], AudioStream(declared)))
 
 
+@pytest.mark.parametrize("kind", ["raw", "wav", "many wavs"])
+def test_a_long_chunk_comes_in_pieces_that_join_to_the_same(kind):
+    if kind == "many wavs":
+        data, declared = FILE * 400, Declared()
+    else:
+        samples = encode(chirp(40, 8_000), "s16")
+        data = samples if kind == "raw" else wav(chirp(40, 8_000), 8_000)
+        declared = Declared("pcm_s16le", 8_000) if kind == "raw" else Declared()
+    pieces = list(AudioStream(declared).pieces(data))
+    assert max(len(piece.pcm) for piece in pieces) <= MAX_PIECE_S * 16_000
+    assert len(pieces) >= 2
+    whole = decode([data], AudioStream(declared))
+    np.testing.assert_array_equal(np.concatenate([piece.pcm for piece in pieces]), whole)
+    seconds = 400 * 0.05 if kind == "many wavs" else 40
+    assert abs(len(whole) - seconds * 16_000) < 34
+
+
 def test_wild_floats_are_tamed():
     wild = np.array([np.nan, np.inf, -np.inf, 7, -7, 0.5], "<f4").tobytes()
     pcm = decode([wild], AudioStream(Declared("pcm_f32le", 16_000)))
@@ -71,6 +88,27 @@ def test_unknown_content_says_what_to_send():
     for word in ("WAV", "pcm_s16le", '"audio"', "00 00 00"):
         assert word in str(error)
     assert "FLAC" in str(AudioStream().feed(b"fLaC" + bytes(100)).error)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x1f\x43\xb6\x75\x01\xff\xff\xff",  # a cluster of WebM
+        b"\xa3\x41\x02\x81\x00\x00\x80",  # a block of WebM
+        b"OggS\0\0",
+        b"OggS\0\1",
+        b"\0\0\0\x64moof",
+        b"\0\0\0\x64mdat",
+        b"\x17\xfe\x03 anywhere in a recording",
+    ],
+)
+def test_a_recording_without_its_header_is_told_to_begin_anew(head):
+    stream = AudioStream()
+    error = stream.feed(head + bytes(40)).error
+    assert error is not None
+    assert "begin a new recording" in str(error)
+    np.testing.assert_array_equal(decode([FILE], stream), decode([FILE]))
+    assert "new recording" not in str(AudioStream().feed(b"ID3" + bytes(40)).error)
 
 
 def test_after_an_error_the_next_good_header_is_heard():

@@ -66,9 +66,11 @@ class FakeEngine:
         self.fed: dict[int, int] = {}
         self.ready = False
         self.problem: str | None = None
+        self.degraded: str | None = None
         self.dead: str | None = None
         self._dies = dies
         self.closed = False
+        self.lags = False  # then no session is admitted
 
     def words(self, pcm: Pcm) -> str:
         return f"{pcm.size} samples"
@@ -93,15 +95,23 @@ class FakeEngine:
         self.closed = True
 
     def open(self, options: SessionOptions) -> int:
-        if len(self._segments) >= self._capacity:
+        if len(self._segments) >= self._capacity or self.lags:
             raise Overloaded("Every place is taken.", retry_after_ms=1500)
+        return self._begin(options)
+
+    def reopen(self, key: int, options: SessionOptions) -> int:
+        assert key in self._segments, "only an open slot can be passed on"
+        self.close_session(key)
+        return self._begin(options)
+
+    def _begin(self, options: SessionOptions) -> int:
         key = len(self.options)
         self.options[key] = options
         self._segments[key], self._turns[key], self.fed[key] = [], 0, 0
         return key
 
     def close_session(self, key: int) -> None:
-        del self._segments[key]
+        self._segments.pop(key, None)
 
     @property
     def open_keys(self) -> list[int]:

@@ -9,6 +9,7 @@ from harness import END, RAW, Talker, chunk, eventually, in_loop, pcm_s16le, run
 from websockets.exceptions import ConnectionClosedError
 
 from engine.types import AudioConsumed, ResponseDelta, Transcript
+from server.media.stream import MAX_PIECE_S
 
 
 @in_loop
@@ -45,6 +46,25 @@ async def test_audio_ahead_of_the_engine_is_held_back_until_it_is_consumed() -> 
         server.engine.emit(AudioConsumed(0, 6 * 16_000))
         await client.many(6)
         await eventually(lambda: server.engine.fed[0] == 12 * 16_000)
+
+
+@in_loop
+async def test_one_message_of_much_audio_is_held_back_as_well() -> None:
+    limits = {"max_buffered_s": 5}
+    tenth = {"format": "pcm_s16le", "sample_rate": 8_000}
+    async with running(limits, holds=["audio"]) as server, server.talk(audio=tenth) as client:
+        await client.socket.send(pcm_s16le(600 * 8_000 // 4))  # 150 s in one frame
+        await client.send(END)
+        await client.get()
+        engine, taken = server.engine, 0
+        while taken < 150 * 16_000 - 100:
+            await eventually(lambda taken=taken: engine.fed[0] > taken)
+            await asyncio.sleep(0.05)
+            assert engine.fed[0] - taken <= (5 + MAX_PIECE_S) * 16_000
+            given_back, taken = engine.fed[0] - taken, engine.fed[0]
+            engine.emit(AudioConsumed(0, given_back))
+        answer = (await client.until("segment_processed"))[-2]
+        assert answer["transcription"] == f"{taken} samples"
 
 
 @in_loop

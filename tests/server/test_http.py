@@ -256,3 +256,12 @@ async def test_a_certificate_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot use the certificate"):
         async with running({"tls_cert": broken, "tls_key": broken}):
             pass
+
+
+@in_loop
+async def test_ready_says_what_does_not_work_though_conversations_begin() -> None:
+    async with running() as server:
+        server.engine.degraded = "the language model's server cannot be reached"
+        ready = await fetch(server.url, "/ready")
+        assert ready.status == 200
+        assert json.loads(ready.text)["degraded"] == server.engine.degraded

@@ -80,6 +80,14 @@ class SessionMachine(RuleBasedStateMachine):
     def cancel(self) -> None:
         self.take(self.session.cancel(self.now))
 
+    @rule(turn_id=turn_ids)
+    def cancel_a_turn(self, turn_id: int) -> None:
+        self.take(self.session.cancel(self.now, turn_id))
+
+    @rule()
+    def answer_read(self) -> None:
+        self.session.answer_read()
+
     @rule(message=st.sampled_from(["not audio"]))
     def undecodable(self, message: str) -> None:
         self.take(self.session.audio_failed(message))
@@ -100,7 +108,8 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(turn_id=turn_ids)
     def refused(self, turn_id: int) -> None:
-        self.take(self.session.generate_refused(turn_id, "overloaded", "Full.", self.now))
+        event = Failure(0, turn_id, "overloaded", "Full.", retry_after_ms=1000)
+        self.take(self.session.event(event, self.now))
 
     @rule(turn_id=turn_ids, text=st.sampled_from(["", "hello"]))
     def assumed(self, turn_id: int, text: str) -> None:
@@ -235,3 +244,49 @@ def test_when_to_try_again_is_told_to_clients_that_opted_in() -> None:
         ]
         (answer,) = [message for message in sent if isinstance(message, ChatbotResponse)]
         assert (answer.error, answer.retry_after_ms) == ("Full.", told)
+
+
+def answer_of(effects: list[Effect]) -> ChatbotResponse:
+    sent = [effect.message for effect in effects if isinstance(effect, Send)]
+    (answer,) = [message for message in sent if isinstance(message, ChatbotResponse)]
+    return answer
+
+
+def test_a_blank_reply_is_told_by_a_code_and_leaves_no_trace_in_the_history() -> None:
+    """Some servers refuse every later prompt that holds one."""
+    session = Session(0, POLICY, Conversation(max_turns=4))
+    for turn, (text, reason) in enumerate([("", "stop"), (" \n", "length"), ("", "cancelled")]):
+        session.segment_end(0.0)
+        session.event(Transcript(0, turn, f"words {turn}", 7, is_final=True), 0.1)
+        answer = answer_of(session.event(ResponseDelta(0, turn, text, reason), 0.2))  # type: ignore[arg-type]
+        blank = reason != "cancelled"
+        assert answer.error_code == ("empty_reply" if blank else None)
+        assert (answer.error is not None, answer.response) == (blank, text)
+    messages = session.conversation.prompt("", "and now?")
+    assert [(m.role, m.content) for m in messages] == [
+        ("user", "words 0\nwords 1\nwords 2\nand now?")
+    ]
+
+
+def test_an_answer_says_why_nothing_was_heard() -> None:
+    session = Session(0, POLICY, Conversation(max_turns=4))
+
+    def ended(turn: int) -> ChatbotResponse:
+        session.segment_end(0.0)
+        return answer_of(session.event(Transcript(0, turn, "", 0, is_final=True), 0.1))
+
+    session.audio_failed("it is MP3")
+    nothing = ended(0)
+    assert nothing.error_code == "audio_undecodable"
+    assert nothing.error == "The audio could not be decoded: it is MP3"
+    session.audio_decoded()
+    session.audio_failed("it is MP3")
+    some = ended(1)
+    assert some.error_code == "no_speech"
+    assert some.error == (
+        "Some of the audio could not be decoded: it is MP3. No speech was found in the rest."
+    )
+    session.audio_decoded()
+    assert (ended(2).error_code, ended(3).error_code) == ("no_speech", "no_speech")
+    session.audio_failed("it is MP3")
+    assert ended(4).error_code == "audio_undecodable"

@@ -105,7 +105,28 @@ def test_escape_stops_the_reply(
         script.say(**message)
     expect(stop).to_be_hidden()
     expect(page.locator(".response .timing")).to_contain_text("stopped")
-    assert [message["type"] for message in script.received].count("cancel") == 1
+    cancels = [message for message in script.received if message["type"] == "cancel"]
+    assert cancels == [{"type": "cancel", "turn": 0}]
+
+
+def test_a_connection_closed_for_silence_comes_back_when_somebody_talks(
+    echo_server: ServerProcess, open_page: OpenPage, question_once: str
+) -> None:
+    script = Script(answer("Hello", "Hello to you"))
+    page = open_page(echo_server.url, question_once, prepare=script)
+    wait_connected(page)
+    script.say(type="error", code="idle", message="Nothing was sent for 600 s.")
+    script.socket.close(code=4002, reason="Nothing was sent for 600 s.")
+    expect(page.locator("#notice")).to_contain_text("Press the button")
+    page.wait_for_timeout(1500)  # a dropped connection would be tried again by now
+    assert [message["type"] for message in script.received] == ["session"]
+    tap_twice(page)
+    expect(page.locator(".response .words")).to_have_text("Hello to you")
+    wait_connected(page)
+    expect(page.locator("#notice")).to_be_hidden()
+    sessions = [message for message in script.received if message["type"] == "session"]
+    assert len(sessions) == 2
+    assert len({message["session_id"] for message in sessions}) == 1
 
 
 def test_options_reach_the_session(
