@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from engine.errors import AudioError
 from engine.types import Pcm
+from server.media.channel_choice import ChoicesByCount
+from server.media.mixer import Mixer
 from server.media.resampler import EMPTY, Resampler
 
 MIN_RATE_HZ = 8_000
@@ -43,10 +45,13 @@ class SampleLayout:
 class PcmDecoder:
     """Bytes of one signal, cut anywhere, to mono float32[n] at 16 kHz."""
 
-    def __init__(self, layout: SampleLayout) -> None:
+    def __init__(self, layout: SampleLayout, choices: ChoicesByCount | None = None) -> None:
         self._layout = layout
         self._frame_bytes = layout.sample_bytes * layout.channels
         self._carry = b""
+        self._mixer = None
+        if layout.channels > 1:
+            self._mixer = Mixer(layout.channels, layout.rate_hz, choices)
         self._resampler = Resampler(layout.rate_hz)
 
     def feed(self, data: bytes) -> Pcm:
@@ -57,7 +62,10 @@ class PcmDecoder:
         self._carry = data[whole:]
         if not whole:
             return EMPTY
-        return self._resampler.feed(to_mono(data[:whole], self._layout))
+        samples = _to_float(data[:whole], self._layout)
+        if self._mixer:
+            samples = self._mixer.feed(samples.reshape(-1, self._layout.channels).T)
+        return self._resampler.feed(samples)
 
     def flush(self) -> Pcm:
         """The end of the signal; a sample that was cut in two is dropped."""
@@ -65,19 +73,8 @@ class PcmDecoder:
         return self._resampler.flush()
 
 
-def to_mono(data: bytes, layout: SampleLayout) -> Pcm:
-    """Whole frames of interleaved samples to float32[n] in [-1, 1]: the mean of the channels."""
-    samples = _to_float(data, layout).reshape(-1, layout.channels)
-    if layout.channels == 1:
-        return samples[:, 0]
-    mono = samples[:, 0].copy()
-    for channel in range(1, layout.channels):
-        mono += samples[:, channel]
-    mono *= np.float32(1 / layout.channels)
-    return mono
-
-
 def _to_float(data: bytes, layout: SampleLayout) -> Pcm:
+    """Whole frames of interleaved samples to float32[n * channels] in [-1, 1]."""
     if layout.kind == "float":
         wild = np.frombuffer(data, dtype=f"<f{layout.sample_bytes}")
         tame = np.nan_to_num(wild, nan=0.0, posinf=1.0, neginf=-1.0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.errors import AudioError
 from engine.types import Pcm
+from server.media.channel_choice import ChoicesByCount
 from server.media.pcm import SampleLayout
 from server.media.raw import RawRecording
 from server.media.recording import Recording
@@ -51,6 +52,7 @@ class AudioStream:
     def __init__(self, declared: Declared = Declared()) -> None:
         self._raw = _raw_layout(declared)
         self._recording: Recording | None = None
+        self._choices: ChoicesByCount = {}
         self._head = b""  # a beginning that is too short to recognise
         self._failure: AudioError | None = None  # set while bytes are dropped
         self._is_reported = False
@@ -83,7 +85,7 @@ class AudioStream:
 
     def _end_head(self) -> Decoded:
         if self._head and self._raw:
-            self._recording = RawRecording(self._raw)
+            self._recording = RawRecording(self._raw, self._choices)
             head, self._head = self._head, b""
             return Decoded(_join(list(self._recording.feed(head))))
         if self._head or (self._recording and self._recording.in_header):
@@ -123,7 +125,7 @@ class AudioStream:
             match, container = sniff(head)
             if container:
                 self._head, self._failure, self._raw = b"", None, None
-                self._recording = container.open()
+                self._recording = container.open(self._choices)
                 return head
             if match is Match.MAYBE:
                 best = best or head
@@ -131,7 +133,7 @@ class AudioStream:
         if best:
             return b""
         if self._raw:
-            self._recording = RawRecording(self._raw)
+            self._recording = RawRecording(self._raw, self._choices)
             return head
         raise self._failure or AudioError(describe_unknown(head))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from engine.errors import AudioError
 from engine.types import Pcm
 from server.media.byte_queue import ByteQueue
+from server.media.channel_choice import ChoicesByCount
 from server.media.pcm import PcmDecoder, SampleLayout
 from server.media.resampler import EMPTY
 
@@ -33,7 +34,8 @@ class WavRecording:
     only there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, choices: ChoicesByCount | None = None) -> None:
+        self._choices = choices
         self._queue = ByteQueue()
         self._queue.skip(_RIFF_BYTES)  # which the caller has seen
         self._layout: SampleLayout | None = None
@@ -121,7 +123,7 @@ class WavRecording:
     def _enter_data(self, size: int) -> None:
         if self._layout is None:
             raise AudioError("a WAV file whose data comes before its format")
-        self._pcm = PcmDecoder(self._layout)
+        self._pcm = PcmDecoder(self._layout, self._choices)
         self._data_left = None if size == 0 or size >= _UNKNOWN_FROM else size
 
 

@@ -23,6 +23,18 @@ def chirp(seconds: float, rate_hz: int, channels: int = 1) -> Samples:
     return np.stack(tones, axis=1) + noise
 
 
+def voice(seconds: float, rate_hz: int, pitch_hz: float = 120.0) -> Samples:
+    """float64[n]: harmonics of a moving pitch, in syllables with pauses, and a little noise."""
+    t = np.arange(round(seconds * rate_hz)) / rate_hz
+    phase = 2 * np.pi * np.cumsum(pitch_hz * (1 + 0.2 * np.sin(2 * np.pi * 0.7 * t))) / rate_hz
+    harmonics = [n for n in range(1, 25) if n * pitch_hz * 1.2 < min(rate_hz / 2, 3_600)]
+    gains = [np.exp(-(((n * pitch_hz - 600) / 500) ** 2)) + 0.05 for n in harmonics]
+    tones = sum(g * np.sin(n * phase) for n, g in zip(harmonics, gains, strict=True))
+    syllables = np.clip(np.sin(2 * np.pi * 3.1 * t), 0, 1) * (np.sin(2 * np.pi * 0.9 * t) > -0.5)
+    noise = np.random.default_rng(round(pitch_hz)).standard_normal(len(t)) * 0.0005
+    return np.asarray(0.1 * tones * syllables + noise)
+
+
 def encode(samples: Samples, kind: str) -> bytes:
     """Interleaved little-endian samples; ``kind`` is u8, s16, s24, s32, f32 or f64."""
     if kind in ("f32", "f64"):
