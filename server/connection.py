@@ -209,7 +209,7 @@ class Connection:
             self._stop(CLOSE_TRY_AGAIN_LATER, str(error))
             return
         session = Session(key, self._policy(request), conversation)
-        intake = Intake(Declared(request.audio_format, request.sample_rate))
+        intake = Intake(Declared(request.audio_format, request.sample_rate, request.channels))
         self._opened = _Opened(request.session_id, session, intake)
         # Whoever knows an id can take the conversation over, so the log holds only its beginning.
         self._who = f"session {request.session_id[:8]!r}"

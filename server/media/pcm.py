@@ -11,27 +11,30 @@ import numpy.typing as npt
 from engine.errors import AudioError
 from engine.types import Pcm
 from server.media.channel_choice import ChoicesByCount
+from server.media.g711 import ALAW, MULAW
 from server.media.mixer import Mixer
 from server.media.resampler import EMPTY, Resampler
+
+SampleKind = Literal["int", "float", "mulaw", "alaw"]
 
 MIN_RATE_HZ = 8_000
 MAX_RATE_HZ = 192_000
 MAX_CHANNELS = 256
+_SIZES = {"int": (1, 2, 3, 4), "float": (4, 8), "mulaw": (1,), "alaw": (1,)}  # in bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SampleLayout:
     """How little-endian samples lie in a byte stream. Integers of one byte are unsigned."""
 
-    kind: Literal["int", "float"]
+    kind: SampleKind
     sample_bytes: int
     channels: int
     rate_hz: int
 
     def __post_init__(self) -> None:
         """Raises ``AudioError`` on a layout that cannot be decoded."""
-        sizes = (1, 2, 3, 4) if self.kind == "int" else (4, 8)
-        if self.sample_bytes not in sizes:
+        if self.sample_bytes not in _SIZES[self.kind]:
             raise AudioError(f"samples of {8 * self.sample_bytes} bits ({self.kind}) are unknown")
         if not 1 <= self.channels <= MAX_CHANNELS:
             raise AudioError(f"{self.channels} channels; 1 to {MAX_CHANNELS} are understood")
@@ -80,6 +83,9 @@ def _to_float(data: bytes, layout: SampleLayout) -> Pcm:
         tame = np.nan_to_num(wild, nan=0.0, posinf=1.0, neginf=-1.0)
         pcm: Pcm = np.clip(tame, -1.0, 1.0).astype(np.float32)
         return pcm
+    if layout.kind in ("mulaw", "alaw"):
+        table = MULAW if layout.kind == "mulaw" else ALAW
+        return table.take(np.frombuffer(data, dtype=np.uint8))
     if layout.sample_bytes == 1:
         return (np.frombuffer(data, dtype=np.uint8).astype(np.float32) - 128) / np.float32(128)
     if layout.sample_bytes == 3:

@@ -90,5 +90,6 @@ def describe_unknown(head: bytes) -> str:
     names = ", ".join(dict.fromkeys(container.name for container in CONTAINERS))
     return (
         f"the audio's format is not known ({what}). Send {names}, or declare raw samples in the "
-        'session message: "audio": {"format": "pcm_s16le" or "pcm_f32le", "sample_rate": 16000}'
+        'session message: "audio": {"format": "pcm_s16le", "sample_rate": 16000}; "pcm_f32le", '
+        '"mulaw" and "alaw" are the other formats'
     )

@@ -11,22 +11,31 @@ import numpy as np
 from engine.errors import AudioError
 from engine.types import Pcm
 from server.media.channel_choice import ChoicesByCount
-from server.media.pcm import SampleLayout
+from server.media.pcm import SampleKind, SampleLayout
 from server.media.raw import RawRecording
 from server.media.recording import Recording
 from server.media.resampler import EMPTY
 from server.media.sniff import Match, describe_unknown, sniff
+
+_RAW: dict[str, tuple[SampleKind, int]] = {
+    "pcm_s16le": ("int", 2),
+    "pcm_f32le": ("float", 4),
+    "mulaw": ("mulaw", 1),
+    "alaw": ("alaw", 1),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
     """What the client said that it sends; only raw samples need to be declared.
 
-    ``sample_rate`` (Hz) is that of raw samples; containers carry their own.
+    ``sample_rate`` (Hz) and ``channels`` (interleaved) are those of raw samples; containers
+    carry their own.
     """
 
-    format: Literal["auto", "pcm_s16le", "pcm_f32le"] = "auto"
+    format: Literal["auto", "pcm_s16le", "pcm_f32le", "mulaw", "alaw"] = "auto"
     sample_rate: int = 16_000
+    channels: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class AudioStream:
     declared, everything is raw samples, unless the stream begins with a container's header.
 
     Raises:
-        AudioError: on construction, if ``declared.sample_rate`` is out of range.
+        AudioError: on construction, if ``declared.sample_rate`` or ``channels`` is out of range.
     """
 
     def __init__(self, declared: Declared = Declared()) -> None:
@@ -146,9 +155,8 @@ class AudioStream:
 def _raw_layout(declared: Declared) -> SampleLayout | None:
     if declared.format == "auto":
         return None
-    if declared.format == "pcm_s16le":
-        return SampleLayout("int", 2, 1, declared.sample_rate)
-    return SampleLayout("float", 4, 1, declared.sample_rate)
+    kind, sample_bytes = _RAW[declared.format]
+    return SampleLayout(kind, sample_bytes, declared.channels, declared.sample_rate)
 
 
 def _join(pieces: list[Pcm]) -> Pcm:
