@@ -221,7 +221,7 @@ class Connection:
             return
         options = session_options(request)
         policy = session_policy(request, self._settings, self._engine.llm_name)
-        intake = Intake(Declared(request.audio_format, request.sample_rate))
+        intake = Intake(Declared(request.audio_format, request.sample_rate, request.channels))
         held = None if self._opened is None else self._opened.session.key
         try:
             key, conversation = self._hub.claim(request.session_id, options, self, held)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-AudioFormat = Literal["auto", "pcm_s16le", "pcm_f32le"]
+AudioFormat = Literal["auto", "pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 Endpointing = Literal["client", "server"]
 Task = Literal["transcribe", "translate"]
 
@@ -29,6 +29,7 @@ class SessionRequest:
     endpointing: Endpointing = "client"
     audio_format: AudioFormat = "auto"
     sample_rate: int = 16_000
+    channels: int = 1
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, cast, get_args
 
 from server.languages import LANGUAGES
 from server.messages import (
@@ -28,6 +28,8 @@ from server.messages import (
 EVENTS = frozenset({"vad", "partial", "transcript", "token", "sentence", "timings", "words"})
 MAX_SESSION_ID_CHARS = 256
 SAMPLE_RATES_HZ = (8_000, 192_000)
+MAX_RAW_CHANNELS = 8
+_TELEPHONE_HZ = 8_000
 MAX_WARNINGS = 8
 MAX_TEMPERATURE = 2.0
 MAX_SEED = (1 << 32) - 2  # llama.cpp takes the highest for "any"
@@ -207,6 +209,7 @@ def _session(body: _Fields, limits: MessageLimits) -> SessionRequest:
         warnings.append(f'"temperature" was lowered to this server\'s {limits.max_temperature:g}')
         temperature = limits.max_temperature
     audio = body.inner("audio")
+    audio_format, sample_rate, channels = _audio(audio)
     return SessionRequest(
         session_id=session_id,
         events=EVENTS.intersection(asked),
@@ -216,8 +219,9 @@ def _session(body: _Fields, limits: MessageLimits) -> SessionRequest:
         hotwords=body.words("hotwords", limits.max_prompt_chars),
         system=body.text("system", limits.max_system_chars),
         endpointing=cast(Endpointing, body.choice("endpointing", ("client", "server"))),
-        audio_format=cast(AudioFormat, audio.choice("format", ("auto", "pcm_s16le", "pcm_f32le"))),
-        sample_rate=audio.integer("sample_rate", *SAMPLE_RATES_HZ) or 16_000,
+        audio_format=audio_format,
+        sample_rate=sample_rate,
+        channels=channels,
         max_tokens=max_tokens,
         temperature=temperature,
         top_p=body.number("top_p", 0, 1, open_low=True),
@@ -226,6 +230,17 @@ def _session(body: _Fields, limits: MessageLimits) -> SessionRequest:
         barge_in=body.flag("barge_in"),
         warnings=tuple((warnings + body.unknown() + audio.unknown())[:MAX_WARNINGS]),
     )
+
+
+def _audio(body: _Fields) -> tuple[AudioFormat, int, int]:
+    """Format, sample rate and channels; G.711 has the telephone's rate unless another is given."""
+    audio_format = cast(AudioFormat, body.choice("format", get_args(AudioFormat)))
+    usual_hz = _TELEPHONE_HZ if audio_format in ("mulaw", "alaw") else 16_000
+    sample_rate = body.integer("sample_rate", *SAMPLE_RATES_HZ) or usual_hz
+    channels = body.integer("channels", 1, MAX_RAW_CHANNELS)
+    if channels is not None and audio_format == "auto":
+        body.reject("channels", 'left out, unless "format" names raw samples')
+    return audio_format, sample_rate, channels or 1
 
 
 def _language(body: _Fields) -> str | None:

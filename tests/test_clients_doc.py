@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from benchmarks.load.encodings import to_g711
 from server.audio_file import read_pcm
 from server.demo import QUESTION
 from server.process import ServerProcess
@@ -27,7 +28,8 @@ EXPECTED = {
     "antiphon talk": [f"you       {WORDS}", f"antiphon  {WORDS}"],
     "curl": ['"ready": true', "antiphon_sessions"],
     "python -m websockets": ['"session_ack"', '"chatbot_response"', '"segment_processed"'],
-    "websockets.sync": [f"heard: {WORDS}", f"reply: {WORDS}"],
+    "call.ulaw": [f"the caller said: {WORDS}"],
+    'rb") as recording': [f"heard: {WORDS}", f"reply: {WORDS}"],
     "server.client": ["hearing: ", f"heard: {WORDS}", "piece: "],
     "antiphon-client.js": ["connection: open", "hearing: ", f"heard: {WORDS}", "piece: "],
     "new MediaRecorder": [f"heard: {WORDS}", f"reply: {WORDS}"],
@@ -57,6 +59,7 @@ def server() -> Iterator[ServerProcess]:
 def folder(tmp_path: Path) -> Path:
     """Where a reader would be: the question beside them, `antiphon` and `python` on the path."""
     shutil.copy(QUESTION, tmp_path / "question.wav")
+    (tmp_path / "call.ulaw").write_bytes(to_g711(b"".join(read_pcm(QUESTION)), "mulaw"))
     commands = tmp_path / "bin"
     commands.mkdir()
     for name, arguments in (("python", ""), ("antiphon", "-m server.cli")):

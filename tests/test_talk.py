@@ -320,3 +320,16 @@ def test_percentile_is_the_nearest_rank(values: list[float], percent: int) -> No
     chosen = percentile(values, percent)
     assert sum(value <= chosen for value in values) * 100 >= percent * len(values)
     assert sum(value < chosen for value in values) * 100 < percent * len(values)
+
+
+@pytest.mark.parametrize("phase", [1, -1])
+def test_a_second_channel_of_any_phase_leaves_the_level_as_it_is(
+    tmp_path: Path, phase: int
+) -> None:
+    tone = (np.sin(np.arange(44100) * 2 * np.pi * 440 / 44100) * 8000).astype("<i2")
+    with wave.open(str(tmp_path / "tone.wav"), "wb") as file:
+        file.setparams((2, 2, 44100, 0, "NONE", ""))
+        file.writeframes(np.stack([tone, phase * tone], axis=1).tobytes())
+    heard = np.frombuffer(b"".join(read_pcm(tmp_path / "tone.wav")), "<i2").astype(float)
+    assert len(heard) == pytest.approx(16_000, abs=2)
+    assert np.abs(heard[2_000:]).max() == pytest.approx(8000, rel=0.01)

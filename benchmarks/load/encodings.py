@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from typing import Literal
 
 import av
 import numpy as np
@@ -16,6 +17,8 @@ from engine.types import SAMPLE_RATE
 PCM_MS = 100
 BLOB_MS = (100, 250)
 """A recorder's blobs; each recording takes one length between."""
+TELEPHONE_MS = 20
+G711_HZ = 8_000
 _OPUS_HZ = 48_000
 
 Piece = tuple[float, bytes]
@@ -26,11 +29,25 @@ def pieces(pcm: NDArray[np.int16], encoding: Encoding, rng: np.random.Generator)
     """``pcm`` (int16, mono, 16 kHz) as a client would send it."""
     if encoding == "webm":
         return list(_webm(pcm, int(rng.integers(*BLOB_MS, endpoint=True))))
-    cut = list(_cut(pcm.astype("<i2").tobytes(), PCM_MS))
+    if encoding == "mulaw":
+        return list(_cut(to_g711(pcm.astype("<i2").tobytes(), "mulaw"), TELEPHONE_MS, G711_HZ))
+    cut = list(_cut(pcm.astype("<i2").tobytes(), PCM_MS, SAMPLE_RATE * 2))
     if encoding == "wav":
         due_s, first = cut[0]
         cut[0] = (due_s, _wav_header(len(pcm) * 2) + first)
     return cut
+
+
+def to_g711(pcm: bytes, law: Literal["mulaw", "alaw"]) -> bytes:
+    """s16 samples at 16 kHz as a telephone would carry them: 8 kHz, a byte a sample."""
+    context = av.CodecContext.create(f"pcm_{law}", "w")
+    assert isinstance(context, AudioCodecContext)
+    context.sample_rate, context.layout, context.format = G711_HZ, "mono", "s16"
+    resampler = av.AudioResampler("s16", "mono", G711_HZ)
+    frame = av.AudioFrame.from_ndarray(np.frombuffer(pcm, "<i2")[np.newaxis], "s16", "mono")
+    frame.sample_rate = SAMPLE_RATE
+    ready = [*resampler.resample(frame), *resampler.resample(None), None]
+    return b"".join(bytes(packet) for each in ready for packet in context.encode(each))
 
 
 def with_noise(
@@ -43,11 +60,11 @@ def with_noise(
     return np.clip(noisy, -32768, 32767).astype(np.int16)
 
 
-def _cut(data: bytes, chunk_ms: int) -> Iterator[Piece]:
-    size = SAMPLE_RATE * 2 * chunk_ms // 1000
+def _cut(data: bytes, chunk_ms: int, bytes_per_s: int) -> Iterator[Piece]:
+    size = bytes_per_s * chunk_ms // 1000
     for start in range(0, len(data), size):
         piece = data[start : start + size]
-        yield (start + len(piece)) / (SAMPLE_RATE * 2), piece
+        yield (start + len(piece)) / bytes_per_s, piece
 
 
 def _wav_header(data_bytes: int) -> bytes:

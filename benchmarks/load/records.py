@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Encoding = Literal["pcm", "base64", "wav", "webm"]
+Encoding = Literal["pcm", "base64", "wav", "webm", "mulaw"]
 Leaving = Literal["goodbye", "drop"]
 
 

@@ -17,7 +17,12 @@ _REPLY_PAUSE_S = 0.3
 """A person hears that the reply has ended before going on."""
 _LINGER_S = 0.5
 """After the last answer, for messages that should not come."""
-_RAW = {"format": "pcm_s16le", "sample_rate": SAMPLE_RATE}
+_PCM: dict[str, object] = {"format": "pcm_s16le", "sample_rate": SAMPLE_RATE}
+_RAW: dict[str, dict[str, object]] = {
+    "pcm": _PCM,
+    "base64": _PCM,
+    "mulaw": {"format": "mulaw", "sample_rate": 8_000},
+}
 
 
 class Talker:
@@ -70,13 +75,12 @@ class Talker:
             await self._client.close()
 
     async def _connect(self) -> Client:
-        raw = self._plan.encoding in ("pcm", "base64")
         return await Client.connect(
             self._url,
             token=self._token,
             events=EVENTS,
             language=self._plan.language,
-            audio=_RAW if raw else None,
+            audio=_RAW.get(self._plan.encoding),
         )
 
     def _time_left_s(self) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from engine.errors import AudioError
 from engine.types import SAMPLE_RATE, Pcm
+from server.media.channel_choice import ChoicesByCount
 from server.media.packet_decoder import PacketDecoder, open_decoder
 from server.media.packets import Demuxer
 from server.media.resampler import EMPTY
@@ -18,7 +19,8 @@ MAX_SECONDS_PER_CHUNK = 600
 class ContainerRecording:
     """A ``Recording``. Timestamps are not used: the gap of a paused recorder is closed."""
 
-    def __init__(self, demuxer: Demuxer) -> None:
+    def __init__(self, demuxer: Demuxer, choices: ChoicesByCount | None = None) -> None:
+        self._choices = choices
         self._demuxer = demuxer
         self._decoder: PacketDecoder | None = None
 
@@ -31,7 +33,7 @@ class ContainerRecording:
         for packet in self._demuxer.feed(data):
             if self._decoder is None:
                 assert self._demuxer.track is not None
-                self._decoder = open_decoder(self._demuxer.track)
+                self._decoder = open_decoder(self._demuxer.track, self._choices)
             pcm = self._decoder.feed(packet)
             left -= len(pcm)
             yield pcm

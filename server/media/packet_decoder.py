@@ -12,11 +12,14 @@ from av.audio.frame import AudioFrame
 
 from engine.errors import AudioError
 from engine.types import Pcm
+from server.media.channel_choice import ChoicesByCount
+from server.media.mixer import Mixer
 from server.media.packets import Packet, Track
 from server.media.pcm import PcmDecoder
 from server.media.resampler import EMPTY, Resampler
 
 _MAX_BAD_PACKETS = 10
+_ABSURD = 8.0  # times full scale
 
 
 class PacketDecoder(Protocol):
@@ -29,17 +32,17 @@ class PacketDecoder(Protocol):
         ...
 
 
-def open_decoder(track: Track) -> PacketDecoder:
+def open_decoder(track: Track, choices: ChoicesByCount | None = None) -> PacketDecoder:
     """Raises ``AudioError`` where the codec refuses the track's configuration."""
-    return PcmPackets(track) if track.codec == "pcm" else CodecPackets(track)
+    return (PcmPackets if track.codec == "pcm" else CodecPackets)(track, choices)
 
 
 class PcmPackets:
     """Packets that hold bare samples."""
 
-    def __init__(self, track: Track) -> None:
+    def __init__(self, track: Track, choices: ChoicesByCount | None) -> None:
         assert track.layout is not None
-        self._decoder = PcmDecoder(track.layout)
+        self._decoder = PcmDecoder(track.layout, choices)
 
     def feed(self, packet: Packet) -> Pcm:
         return self._decoder.feed(packet.data)
@@ -55,8 +58,10 @@ class CodecPackets:
     are an error.
     """
 
-    def __init__(self, track: Track) -> None:
+    def __init__(self, track: Track, choices: ChoicesByCount | None) -> None:
         self._track = track
+        self._choices = choices
+        self._mixer: Mixer | None = None
         self._to_skip = track.skip_samples
         self._context = _open_context(track)
         self._resampler: Resampler | None = None
@@ -72,7 +77,7 @@ class CodecPackets:
         except av.error.FFmpegError as error:
             return self._conceal(error)
         self._bad_packets = 0
-        pieces = [self._hear(mix_down(frame), frame.sample_rate, packet) for frame in frames]
+        pieces = [self._hear(self._mix(frame), frame.sample_rate, packet) for frame in frames]
         return pieces[0] if len(pieces) == 1 else np.concatenate([EMPTY, *pieces])
 
     def flush(self) -> Pcm:
@@ -86,6 +91,16 @@ class CodecPackets:
         if not self._rate_hz:
             return EMPTY
         return self._hear(np.zeros(self._last_samples, np.float32), self._rate_hz, Packet(b""))
+
+    def _mix(self, frame: AudioFrame) -> Pcm:
+        planes = to_planes(frame)
+        if len(planes) == 1:
+            mono: Pcm = planes[0]
+            return mono
+        rate_changes = frame.sample_rate != self._rate_hz
+        if self._mixer is None or self._mixer.channels != len(planes) or rate_changes:
+            self._mixer = Mixer(len(planes), frame.sample_rate, self._choices)
+        return self._mixer.feed(planes)
 
     def _hear(self, mono: Pcm, rate_hz: int, packet: Packet) -> Pcm:
         """Take off what is not to be heard, then convert the rate."""
@@ -121,11 +136,10 @@ def _open_context(track: Track) -> AudioCodecContext:
     return context
 
 
-def mix_down(frame: AudioFrame) -> Pcm:
-    """float32[n]: the mean of the channels; what is not a number is silence."""
+def to_planes(frame: AudioFrame) -> Pcm:
+    """float32[channels, n]; what is not a number is silence, and what is absurd is clipped."""
     assert frame.format.name == "fltp", frame.format.name
-    planes = np.asarray(frame.to_ndarray(), dtype=np.float32)
-    mono: Pcm = planes.mean(axis=0) if len(planes) > 1 else planes[0]
-    if not np.isfinite(mono).all():  # damaged packets may decode to anything
-        mono = np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0)
-    return mono
+    planes: Pcm = np.asarray(frame.to_ndarray(), dtype=np.float32)
+    if not np.abs(planes).max(initial=0.0) <= _ABSURD:  # damaged packets may decode to anything
+        planes = np.nan_to_num(planes, nan=0.0).clip(-1.0, 1.0)
+    return planes

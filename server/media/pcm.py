@@ -10,26 +10,31 @@ import numpy.typing as npt
 
 from engine.errors import AudioError
 from engine.types import Pcm
+from server.media.channel_choice import ChoicesByCount
+from server.media.g711 import ALAW, MULAW
+from server.media.mixer import Mixer
 from server.media.resampler import EMPTY, Resampler
+
+SampleKind = Literal["int", "float", "mulaw", "alaw"]
 
 MIN_RATE_HZ = 8_000
 MAX_RATE_HZ = 192_000
 MAX_CHANNELS = 256
+_SIZES = {"int": (1, 2, 3, 4), "float": (4, 8), "mulaw": (1,), "alaw": (1,)}  # in bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SampleLayout:
     """How little-endian samples lie in a byte stream. Integers of one byte are unsigned."""
 
-    kind: Literal["int", "float"]
+    kind: SampleKind
     sample_bytes: int
     channels: int
     rate_hz: int
 
     def __post_init__(self) -> None:
         """Raises ``AudioError`` on a layout that cannot be decoded."""
-        sizes = (1, 2, 3, 4) if self.kind == "int" else (4, 8)
-        if self.sample_bytes not in sizes:
+        if self.sample_bytes not in _SIZES[self.kind]:
             raise AudioError(f"samples of {8 * self.sample_bytes} bits ({self.kind}) are unknown")
         if not 1 <= self.channels <= MAX_CHANNELS:
             raise AudioError(f"{self.channels} channels; 1 to {MAX_CHANNELS} are understood")
@@ -43,10 +48,13 @@ class SampleLayout:
 class PcmDecoder:
     """Bytes of one signal, cut anywhere, to mono float32[n] at 16 kHz."""
 
-    def __init__(self, layout: SampleLayout) -> None:
+    def __init__(self, layout: SampleLayout, choices: ChoicesByCount | None = None) -> None:
         self._layout = layout
         self._frame_bytes = layout.sample_bytes * layout.channels
         self._carry = b""
+        self._mixer = None
+        if layout.channels > 1:
+            self._mixer = Mixer(layout.channels, layout.rate_hz, choices)
         self._resampler = Resampler(layout.rate_hz)
 
     def feed(self, data: bytes) -> Pcm:
@@ -57,7 +65,10 @@ class PcmDecoder:
         self._carry = data[whole:]
         if not whole:
             return EMPTY
-        return self._resampler.feed(to_mono(data[:whole], self._layout))
+        samples = _to_float(data[:whole], self._layout)
+        if self._mixer:
+            samples = self._mixer.feed(samples.reshape(-1, self._layout.channels).T)
+        return self._resampler.feed(samples)
 
     def flush(self) -> Pcm:
         """The end of the signal; a sample that was cut in two is dropped."""
@@ -65,24 +76,16 @@ class PcmDecoder:
         return self._resampler.flush()
 
 
-def to_mono(data: bytes, layout: SampleLayout) -> Pcm:
-    """Whole frames of interleaved samples to float32[n] in [-1, 1]: the mean of the channels."""
-    samples = _to_float(data, layout).reshape(-1, layout.channels)
-    if layout.channels == 1:
-        return samples[:, 0]
-    mono = samples[:, 0].copy()
-    for channel in range(1, layout.channels):
-        mono += samples[:, channel]
-    mono *= np.float32(1 / layout.channels)
-    return mono
-
-
 def _to_float(data: bytes, layout: SampleLayout) -> Pcm:
+    """Whole frames of interleaved samples to float32[n * channels] in [-1, 1]."""
     if layout.kind == "float":
         wild = np.frombuffer(data, dtype=f"<f{layout.sample_bytes}")
         tame = np.nan_to_num(wild, nan=0.0, posinf=1.0, neginf=-1.0)
         pcm: Pcm = np.clip(tame, -1.0, 1.0).astype(np.float32)
         return pcm
+    if layout.kind in ("mulaw", "alaw"):
+        table = MULAW if layout.kind == "mulaw" else ALAW
+        return table.take(np.frombuffer(data, dtype=np.uint8))
     if layout.sample_bytes == 1:
         return (np.frombuffer(data, dtype=np.uint8).astype(np.float32) - 128) / np.float32(128)
     if layout.sample_bytes == 3:

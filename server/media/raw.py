@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.types import Pcm
+from server.media.channel_choice import ChoicesByCount
 from server.media.pcm import PcmDecoder, SampleLayout
 
 
@@ -13,8 +14,8 @@ class RawRecording:
 
     in_header = False
 
-    def __init__(self, layout: SampleLayout) -> None:
-        self._pcm = PcmDecoder(layout)
+    def __init__(self, layout: SampleLayout, choices: ChoicesByCount | None = None) -> None:
+        self._pcm = PcmDecoder(layout, choices)
 
     def feed(self, data: bytes) -> Iterator[Pcm]:
         yield self._pcm.feed(data)

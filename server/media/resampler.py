@@ -37,7 +37,7 @@ class Resampler:
         if not len(mono):
             return EMPTY
         if self._rate_hz == SAMPLE_RATE:
-            return np.clip(mono, -1.0, 1.0)
+            return mono.clip(-1.0, 1.0)
         if self._graph is None:
             self._graph = _open_graph(self._rate_hz)
         pieces: list[Pcm] = []
@@ -84,4 +84,4 @@ def _join(pieces: list[Pcm]) -> Pcm:
     if not pieces:
         return EMPTY
     pcm = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
-    return np.clip(pcm, -1.0, 1.0)
+    return pcm.clip(-1.0, 1.0)

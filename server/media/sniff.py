@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from server.media.channel_choice import ChoicesByCount
 from server.media.container_recording import ContainerRecording
 from server.media.mp4 import Mp4Demuxer
 from server.media.ogg import OggDemuxer
@@ -26,7 +27,7 @@ class Container:
 
     name: str
     magic: tuple[tuple[int, bytes], ...]
-    open: Callable[[], Recording]
+    open: Callable[[ChoicesByCount], Recording]
 
     def match(self, head: bytes) -> Match:
         for offset, expected in self.magic:
@@ -37,12 +38,24 @@ class Container:
         return Match.YES if len(head) >= last_offset + len(last) else Match.MAYBE
 
 
+def _webm(choices: ChoicesByCount) -> Recording:
+    return ContainerRecording(WebmDemuxer(), choices)
+
+
+def _ogg(choices: ChoicesByCount) -> Recording:
+    return ContainerRecording(OggDemuxer(), choices)
+
+
+def _mp4(choices: ChoicesByCount) -> Recording:
+    return ContainerRecording(Mp4Demuxer(), choices)
+
+
 CONTAINERS = (
     Container("WAV", ((0, b"RIFF"), (8, b"WAVE")), WavRecording),
     Container("WAV", ((0, b"RF64"), (8, b"WAVE")), WavRecording),
-    Container("WebM", ((0, b"\x1a\x45\xdf\xa3"),), lambda: ContainerRecording(WebmDemuxer())),
-    Container("Ogg", ((0, b"OggS\0\x02"),), lambda: ContainerRecording(OggDemuxer())),
-    Container("MP4", ((0, b"\0\0\0"), (4, b"ftyp")), lambda: ContainerRecording(Mp4Demuxer())),
+    Container("WebM", ((0, b"\x1a\x45\xdf\xa3"),), _webm),
+    Container("Ogg", ((0, b"OggS\0\x02"),), _ogg),
+    Container("MP4", ((0, b"\0\0\0"), (4, b"ftyp")), _mp4),
 )
 
 # Formats that are not understood, for a better message only.
@@ -86,7 +99,8 @@ def describe_unknown(head: bytes) -> str:
     names = ", ".join(dict.fromkeys(container.name for container in CONTAINERS))
     send = (
         f"Send {names}, or declare raw samples in the session message: "
-        '"audio": {"format": "pcm_s16le" or "pcm_f32le", "sample_rate": 16000}'
+        '"audio": {"format": "pcm_s16le", "sample_rate": 16000}; "pcm_f32le", "mulaw" and "alaw" '
+        "are the other formats"
     )
     if stranger:
         return f"the audio's format is not known (this looks like {stranger}). {send}"

@@ -10,7 +10,8 @@ import numpy as np
 
 from engine.errors import AudioError
 from engine.types import SAMPLE_RATE, Pcm
-from server.media.pcm import SampleLayout
+from server.media.channel_choice import ChoicesByCount
+from server.media.pcm import SampleKind, SampleLayout
 from server.media.raw import RawRecording
 from server.media.recording import Recording
 from server.media.resampler import EMPTY
@@ -20,16 +21,25 @@ SLICE_BYTES = 64 << 10  # decoded at once: 8 s of samples of one byte at 8 kHz
 PIECE_S = 5.0
 MAX_PIECE_S = PIECE_S + SLICE_BYTES / 8_000
 
+_RAW: dict[str, tuple[SampleKind, int]] = {
+    "pcm_s16le": ("int", 2),
+    "pcm_f32le": ("float", 4),
+    "mulaw": ("mulaw", 1),
+    "alaw": ("alaw", 1),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Declared:
     """What the client said that it sends; only raw samples need to be declared.
 
-    ``sample_rate`` (Hz) is that of raw samples; containers carry their own.
+    ``sample_rate`` (Hz) and ``channels`` (interleaved) are those of raw samples; containers
+    carry their own.
     """
 
-    format: Literal["auto", "pcm_s16le", "pcm_f32le"] = "auto"
+    format: Literal["auto", "pcm_s16le", "pcm_f32le", "mulaw", "alaw"] = "auto"
     sample_rate: int = 16_000
+    channels: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +59,13 @@ class AudioStream:
     declared, everything is raw samples, unless the stream begins with a container's header.
 
     Raises:
-        AudioError: on construction, if ``declared.sample_rate`` is out of range.
+        AudioError: on construction, if ``declared.sample_rate`` or ``channels`` is out of range.
     """
 
     def __init__(self, declared: Declared = Declared()) -> None:
         self._raw = _raw_layout(declared)
         self._recording: Recording | None = None
+        self._choices: ChoicesByCount = {}
         self._head = b""  # a beginning that is too short to recognise
         self._failure: AudioError | None = None  # set while bytes are dropped
         self._is_reported = False
@@ -100,7 +111,7 @@ class AudioStream:
 
     def _end_head(self) -> Decoded:
         if self._head and self._raw:
-            self._recording = RawRecording(self._raw)
+            self._recording = RawRecording(self._raw, self._choices)
             head, self._head = self._head, b""
             return Decoded(_join(list(self._recording.feed(head))))
         if self._head or (self._recording and self._recording.in_header):
@@ -141,7 +152,7 @@ class AudioStream:
             match, container = sniff(head)
             if container:
                 self._head, self._failure, self._raw = b"", None, None
-                self._recording = container.open()
+                self._recording = container.open(self._choices)
                 return head
             if match is Match.MAYBE:
                 best = best or head
@@ -149,7 +160,7 @@ class AudioStream:
         if best:
             return b""
         if self._raw:
-            self._recording = RawRecording(self._raw)
+            self._recording = RawRecording(self._raw, self._choices)
             return head
         raise self._failure or AudioError(describe_unknown(head))
 
@@ -162,9 +173,8 @@ class AudioStream:
 def _raw_layout(declared: Declared) -> SampleLayout | None:
     if declared.format == "auto":
         return None
-    if declared.format == "pcm_s16le":
-        return SampleLayout("int", 2, 1, declared.sample_rate)
-    return SampleLayout("float", 4, 1, declared.sample_rate)
+    kind, sample_bytes = _RAW[declared.format]
+    return SampleLayout(kind, sample_bytes, declared.channels, declared.sample_rate)
 
 
 def _join(pieces: list[Pcm]) -> Pcm:

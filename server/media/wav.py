@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from engine.errors import AudioError
 from engine.types import Pcm
 from server.media.byte_queue import ByteQueue
-from server.media.pcm import PcmDecoder, SampleLayout
+from server.media.channel_choice import ChoicesByCount
+from server.media.pcm import PcmDecoder, SampleKind, SampleLayout
 from server.media.resampler import EMPTY
 
 MAX_HEADER_BYTES = 4 << 20
@@ -19,9 +20,10 @@ _HEADER = re.compile(rb"RIFF....WAVE", re.DOTALL)
 _HEADER_START = re.compile(rb"R(?:I(?:F(?:F.{0,7})?)?)?\Z", re.DOTALL)
 # Writers that cannot seek leave 0, the largest size, or (SoX) something just below 2 GiB.
 _UNKNOWN_FROM = 0x7FFF_0000
-_INT, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_EXTENSIBLE = 0xFFFE
+_KINDS: dict[int, SampleKind] = {1: "int", 3: "float", 6: "alaw", 7: "mulaw"}  # by format tag
 _CODECS = {
-    2: "Microsoft ADPCM", 6: "A-law", 7: "mu-law", 0x11: "IMA ADPCM", 0x31: "GSM 6.10",
+    2: "Microsoft ADPCM", 0x11: "IMA ADPCM", 0x31: "GSM 6.10",
     0x50: "MPEG audio", 0x55: "MP3", 0xFF: "AAC",
 }  # fmt: skip
 
@@ -33,7 +35,8 @@ class WavRecording:
     only there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, choices: ChoicesByCount | None = None) -> None:
+        self._choices = choices
         self._queue = ByteQueue()
         self._queue.skip(_RIFF_BYTES)  # which the caller has seen
         self._layout: SampleLayout | None = None
@@ -121,19 +124,23 @@ class WavRecording:
     def _enter_data(self, size: int) -> None:
         if self._layout is None:
             raise AudioError("a WAV file whose data comes before its format")
-        self._pcm = PcmDecoder(self._layout)
+        self._pcm = PcmDecoder(self._layout, self._choices)
         self._data_left = None if size == 0 or size >= _UNKNOWN_FROM else size
 
 
 def _parse_format(fmt: bytes) -> SampleLayout:
-    """The layout that a ``fmt `` chunk describes; ``AudioError`` where it is not PCM."""
+    """The layout that a ``fmt `` chunk describes; ``AudioError`` where it is not understood."""
     tag, channels, rate_hz, _, block_bytes, bits = struct.unpack_from("<HHIIHH", fmt)
     if tag == _EXTENSIBLE and len(fmt) >= 26:
         (tag,) = struct.unpack_from("<H", fmt, 24)
-    if tag not in (_INT, _FLOAT):
+    kind = _KINDS.get(tag)
+    if kind is None:
         codec = _CODECS.get(tag, f"codec {tag:#06x}")
-        raise AudioError(f"a WAV file with {codec} inside; integer and float PCM are understood")
-    layout = SampleLayout("int" if tag == _INT else "float", (bits + 7) // 8, channels, rate_hz)
+        raise AudioError(
+            f"a WAV file with {codec} inside; integer and float PCM and G.711 (mu-law, A-law) "
+            "are understood"
+        )
+    layout = SampleLayout(kind, (bits + 7) // 8, channels, rate_hz)
     if block_bytes != layout.sample_bytes * channels:
         raise AudioError(f"a WAV file whose blocks of {block_bytes} bytes do not fit its samples")
     return layout

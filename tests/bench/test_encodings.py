@@ -34,6 +34,15 @@ def test_raw_samples_arrive_unchanged(encoding: str) -> None:
     np.testing.assert_allclose(due, [*np.arange(0.1, SECONDS - 0.01, 0.1), SECONDS])
 
 
+def test_mulaw_comes_in_packets_of_20_ms_as_from_a_telephone() -> None:
+    parts = pieces(PCM, "mulaw", np.random.default_rng(0))
+    assert {len(data) for _, data in parts} == {160}
+    np.testing.assert_allclose([due_s for due_s, _ in parts], np.arange(1, 86) * 0.02)
+    heard = decoded(parts, Declared("mulaw", 8_000))
+    assert len(heard) == pytest.approx(len(PCM), abs=40)
+    np.testing.assert_allclose(heard[100:-100], PCM[100 : len(heard) - 100] / 32768, atol=0.02)
+
+
 def test_webm_blobs_are_decoded_by_the_server_as_they_come() -> None:
     parts = pieces(PCM, "webm", np.random.default_rng(0))
     assert parts[0][1].startswith(b"\x1a\x45\xdf\xa3")

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import random
+import struct
 import wave
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from turns import RAW, answer, ask, of, pcm16, send, silence, spoken, until, words
 from websockets.asyncio.client import connect
 
+from benchmarks.load.encodings import to_g711
 from engine.types import SAMPLE_RATE
 from server.client import Client, Message
 from server.process import ServerProcess
@@ -153,6 +155,39 @@ def test_each_chunk_may_be_a_little_file(echo_server: ServerProcess) -> None:
             return answer(await until(client, "segment_processed"))
 
     assert asyncio.run(conversation())["transcription"] == "What is the capital of France?"
+
+
+def wav_file(body: bytes, tag: int, channels: int, rate_hz: int, sample_bytes: int) -> bytes:
+    block = channels * sample_bytes
+    fields = (tag, channels, rate_hz, rate_hz * block, block, 8 * sample_bytes)
+    head = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, *fields) + b"data"
+    chunks = head + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+
+
+@pytest.mark.parametrize(("law", "tag"), [("alaw", 6), ("mulaw", 7)])
+def test_telephone_audio_is_understood(echo_server: ServerProcess, law: str, tag: int) -> None:
+    body = to_g711(spoken(QUESTION), law)  # type: ignore[arg-type]
+    file = wav_file(body, tag, channels=1, rate_hz=8_000, sample_bytes=1)
+    (in_file,) = talk(echo_server, file, language="en")
+    (raw,) = talk(echo_server, body, language="en", audio={"format": law, "sample_rate": 8_000})
+    for messages in (in_file, raw):
+        assert answer(messages)["transcription"] == "What is the capital of France?"
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_channels_of_opposite_phase_are_understood(
+    echo_server: ServerProcess, declared: bool
+) -> None:
+    mono = np.frombuffer(spoken(QUESTION), "<i2")
+    body = np.stack([mono, -mono], axis=1).tobytes()
+    file = wav_file(body, 1, channels=2, rate_hz=SAMPLE_RATE, sample_bytes=2)
+    (messages,) = (
+        talk(echo_server, body, audio=RAW | {"channels": 2})
+        if declared
+        else talk(echo_server, file)
+    )
+    assert answer(messages)["transcription"] == "What is the capital of France?"
 
 
 def test_twelve_speakers_each_get_their_own_words(

@@ -33,6 +33,12 @@ from media_signals import chirp, wav  # noqa: E402
 from media_streams import MUXINGS, Muxing, mux, recorded  # noqa: E402
 
 SEED_BYTES = 3000
+RAW = (
+    Declared("pcm_s16le"),
+    Declared("pcm_f32le", 48_000, 2),
+    Declared("mulaw", 8_000),
+    Declared("alaw", 8_000, 2),
+)
 
 
 def chunks(data: bytes) -> Iterator[bytes]:
@@ -46,7 +52,7 @@ def decode(data: bytes) -> None:
     """Bytes to samples, which must be finite and within full scale."""
     if not data:
         return
-    stream = AudioStream(Declared("pcm_s16le") if data[0] & 128 else Declared())
+    stream = AudioStream(RAW[data[0] >> 4 & 3] if data[0] & 128 else Declared())
     for chunk in chunks(data):
         pcm = stream.feed(chunk).pcm
         assert not len(pcm) or np.abs(pcm).max() <= 1.0
@@ -77,6 +83,8 @@ def write_seeds(folder: Path) -> None:
     for name in ("webm_opus", "webm_pcm", "webm_video", "mp4_opus"):
         seeds[f"recorded_{name}"] = recorded(name)
     seeds["wav"] = wav(chirp(0.02, 48_000), 48_000, extensible=True)
+    seeds["wav_mulaw"] = wav(chirp(0.1, 8_000), 8_000, "mu8")
+    seeds["wav_alaw"] = wav(chirp(0.1, 8_000, 2), 8_000, "a8", extensible=True)
     for name, data in seeds.items():
         for cut in (b"\x7f", b"\x05", b"\x41"):
             (folder / f"{name}_{cut[0]}").write_bytes(cut + data[:SEED_BYTES])

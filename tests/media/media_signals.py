@@ -6,13 +6,16 @@ import itertools
 import struct
 from collections.abc import Iterable, Iterator
 
+import av
 import numpy as np
 import numpy.typing as npt
+from av.audio.codeccontext import AudioCodecContext
 
 from engine.types import Pcm
 from server.media.stream import AudioStream
 
 Samples = npt.NDArray[np.float64]
+COMPANDED = {"a8": (6, "pcm_alaw"), "mu8": (7, "pcm_mulaw")}  # format tag, FFmpeg's name
 
 
 def chirp(seconds: float, rate_hz: int, channels: int = 1) -> Samples:
@@ -23,8 +26,30 @@ def chirp(seconds: float, rate_hz: int, channels: int = 1) -> Samples:
     return np.stack(tones, axis=1) + noise
 
 
+def voice(seconds: float, rate_hz: int, pitch_hz: float = 120.0) -> Samples:
+    """float64[n]: harmonics of a moving pitch, in syllables with pauses, and a little noise."""
+    t = np.arange(round(seconds * rate_hz)) / rate_hz
+    phase = 2 * np.pi * np.cumsum(pitch_hz * (1 + 0.2 * np.sin(2 * np.pi * 0.7 * t))) / rate_hz
+    harmonics = [n for n in range(1, 25) if n * pitch_hz * 1.2 < min(rate_hz / 2, 3_600)]
+    gains = [np.exp(-(((n * pitch_hz - 600) / 500) ** 2)) + 0.05 for n in harmonics]
+    tones = sum(g * np.sin(n * phase) for n, g in zip(harmonics, gains, strict=True))
+    syllables = np.clip(np.sin(2 * np.pi * 3.1 * t), 0, 1) * (np.sin(2 * np.pi * 0.9 * t) > -0.5)
+    noise = np.random.default_rng(round(pitch_hz)).standard_normal(len(t)) * 0.0005
+    return np.asarray(0.1 * tones * syllables + noise)
+
+
 def encode(samples: Samples, kind: str) -> bytes:
-    """Interleaved little-endian samples; ``kind`` is u8, s16, s24, s32, f32 or f64."""
+    """Interleaved little-endian samples; ``kind`` is u8, s16, s24, s32, f32, f64, mu8 or a8."""
+    if kind in COMPANDED and not samples.size:
+        return b""
+    if kind in COMPANDED:
+        shorts = np.round(samples.reshape(1, -1) * 32767).astype(np.int16)
+        context = av.CodecContext.create(COMPANDED[kind][1], "w")
+        assert isinstance(context, AudioCodecContext)
+        context.sample_rate, context.layout, context.format = 8_000, "mono", "s16"
+        frame = av.AudioFrame.from_ndarray(shorts, "s16", "mono")
+        frame.sample_rate = 8_000
+        return b"".join(map(bytes, [*context.encode(frame), *context.encode(None)]))
     if kind in ("f32", "f64"):
         return samples.astype(f"<f{int(kind[1:]) // 8}").tobytes()
     bits = int(kind[1:])
@@ -40,8 +65,8 @@ def chunk(name: bytes, body: bytes) -> bytes:
 
 
 def fmt(kind: str, rate_hz: int, channels: int, extensible: bool = False) -> bytes:
-    bits = int(kind[1:])
-    tag = 3 if kind[0] == "f" else 1
+    bits = int(kind.lstrip("abcdefghijklmnopqrstuvwxyz"))
+    tag = COMPANDED[kind][0] if kind in COMPANDED else 3 if kind[0] == "f" else 1
     block = bits // 8 * channels
     head = struct.pack("<HIIHH", channels, rate_hz, rate_hz * block, block, bits)
     if not extensible:

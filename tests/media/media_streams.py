@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
-from media_signals import chirp
+from media_signals import Samples, chirp
 
 from engine.types import SAMPLE_RATE, Pcm
 
@@ -83,11 +83,13 @@ def muxed(name: str) -> bytes:
     return mux(MUXINGS[name])
 
 
-def mux(how: Muxing, gap_s: float = 0.0) -> bytes:
-    """A recording of ``chirp``, with a jump of ``gap_s`` in the timestamps half way."""
+def mux(how: Muxing, gap_s: float = 0.0, samples: Samples | None = None) -> bytes:
+    """``samples`` (or a chirp), with a jump of ``gap_s`` in the timestamps half way."""
     pipe = _Pipe()
     layout = "mono" if how.channels == 1 else "stereo"
-    signal = chirp(how.seconds, how.rate_hz, how.channels).T.astype(np.float32)
+    if samples is None:
+        samples = chirp(how.seconds, how.rate_hz, how.channels)
+    signal = samples.T.astype(np.float32)
     with av.open(pipe, "w", format=how.container, options=how.options) as container:
         stream = container.add_stream(
             how.codec, rate=how.rate_hz, layout=layout, options=how.codec_options

@@ -20,6 +20,8 @@ SHORT = {
     for name, how in MUXINGS.items()
 }
 SHORT["wav"] = wav(chirp(0.02, 48_000), 48_000, extensible=True)
+SHORT["wav_mulaw"] = wav(chirp(0.1, 8_000), 8_000, "mu8")
+SHORT["wav_alaw_stereo"] = wav(chirp(0.1, 8_000, 2), 8_000, "a8", extensible=True)
 GOOD = wav(chirp(0.02, 16_000), 16_000)
 
 # What may happen to a recording: bytes are overwritten, cut out or put in.
@@ -81,6 +83,7 @@ ENDLESS = {
     "mp4, free boxes": (muxed("mp4_aac"), (b"\0\0\x04\0free" + bytes(1016)) * 16),
     "mp4, fragments of no tracks": (muxed("mp4_aac"), (b"\0\0\x10\0moof" + bytes(4088)) * 4),
     "wav": (GOOD[:44], BLOCK),
+    "wav, stereo mu-law": (wav(chirp(0, 8_000, 2), 8_000, "mu8", streaming_size=0), BLOCK[:4096]),
     "wav, chunks": (GOOD, (b"LIST\0\4\0\0" + bytes(1024)) * 16),
 }
 

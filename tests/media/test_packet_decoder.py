@@ -6,7 +6,7 @@ import pytest
 from media_signals import chirp, encode
 
 from engine.errors import AudioError
-from server.media.packet_decoder import mix_down, open_decoder
+from server.media.packet_decoder import open_decoder, to_planes
 from server.media.packets import Packet, Track
 from server.media.pcm import SampleLayout
 
@@ -59,10 +59,11 @@ def test_a_rate_that_no_one_uses_is_refused(rate_hz):
         open_decoder(Track("aac", config, 48_000))
 
 
-def test_what_is_not_a_number_is_silence():
-    planes = np.array([[np.nan, np.inf, -np.inf, 0.5], [1, 0, 0, 0]], np.float32)
+def test_what_is_not_a_number_is_silence_and_leaves_the_other_channel_alone():
+    planes = np.array([[np.nan, np.inf, -1e30, 0.5], [1, 0, 0, 0.25]], np.float32)
     frame = av.AudioFrame.from_ndarray(planes, "fltp", "stereo")
-    np.testing.assert_array_equal(mix_down(frame), [0, 1, -1, 0.25])
+    tame = [[0, 1, -1, 0.5], [1, 0, 0, 0.25]]
+    np.testing.assert_array_equal(to_planes(frame), tame)
 
 
 def test_bare_samples():

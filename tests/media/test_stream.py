@@ -11,19 +11,24 @@ from server.media.stream import MAX_PIECE_S, AudioStream, Declared
 
 S16 = Declared("pcm_s16le", 48_000)
 FILE = wav(chirp(0.05, 48_000), 48_000)
+KINDS = {"pcm_s16le": "s16", "pcm_f32le": "f32", "mulaw": "mu8", "alaw": "a8"}
 
 
 @given(
-    kind=st.sampled_from(["s16", "f32"]),
+    declared_as=st.sampled_from(["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]),
+    channels=st.integers(1, 3),
     rate_hz=st.sampled_from([8_000, 16_000, 48_000]),
     offsets=st.lists(st.integers(0, 10**6), max_size=12),
 )
-def test_raw_samples_cut_anywhere(kind, rate_hz, offsets):
-    data = encode(chirp(0.05, rate_hz), kind)
-    declared = Declared("pcm_s16le" if kind == "s16" else "pcm_f32le", rate_hz)
+def test_raw_samples_cut_anywhere(declared_as, channels, rate_hz, offsets):
+    signal = chirp(0.05, rate_hz, channels)
+    data = encode(signal, KINDS[declared_as])
+    declared = Declared(declared_as, rate_hz, channels)
     whole = decode([data], AudioStream(declared))
     np.testing.assert_array_equal(decode(cut(data, offsets), AudioStream(declared)), whole)
     assert abs(len(whole) - 800) < 34
+    if rate_hz == 16_000:
+        np.testing.assert_allclose(whole, signal.mean(axis=1), atol=2e-2)
 
 
 @given(
@@ -85,7 +90,7 @@ def test_a_rate_out_of_range_is_refused():
 def test_unknown_content_says_what_to_send():
     error = AudioStream().feed(bytes(100)).error
     assert error is not None
-    for word in ("WAV", "pcm_s16le", '"audio"', "00 00 00"):
+    for word in ("WAV", "pcm_s16le", "mulaw", "alaw", '"audio"', "00 00 00"):
         assert word in str(error)
     assert "FLAC" in str(AudioStream().feed(b"fLaC" + bytes(100)).error)
 
@@ -160,9 +165,21 @@ def test_a_header_without_its_end_is_reported_and_may_go_on(length):
     np.testing.assert_array_equal(decode([FILE[length:]], stream), decode([FILE]))
 
 
-@given(st.lists(st.binary(max_size=60), max_size=12), st.sampled_from([Declared(), S16]))
+def test_raw_stereo_of_opposite_phase_is_heard():
+    signal = chirp(0.5, 16_000)
+    stereo = encode(np.concatenate([signal, -signal], axis=1), "s16")
+    pcm = decode([stereo], AudioStream(Declared("pcm_s16le", 16_000, 2)))
+    np.testing.assert_allclose(pcm[1000:], signal[1000:, 0], atol=1e-4)
+
+
+@given(
+    st.lists(st.binary(max_size=60), max_size=12),
+    st.sampled_from([Declared(), S16, Declared("mulaw", 8_000), Declared("alaw", 11_025, 2)]),
+)
 def test_no_bytes_raise_anything(chunks, declared):
     stream = AudioStream(declared)
     for chunk in chunks:
-        assert stream.feed(chunk).pcm.dtype == np.float32
+        pcm = stream.feed(chunk).pcm
+        assert pcm.dtype == np.float32
+        assert not len(pcm) or np.abs(pcm).max() <= 1.0
         stream.end_segment()

@@ -9,7 +9,8 @@ from media_signals import chirp, chunk, cut, decode, fmt, wav
 from server.media.stream import AudioStream
 from server.media.wav import MAX_HEADER_BYTES
 
-KINDS = {"u8": 2e-2, "s16": 1e-4, "s24": 1e-6, "s32": 1e-6, "f32": 1e-6, "f64": 1e-6}
+KINDS = {"u8": 2e-2, "s16": 1e-4, "s24": 1e-6, "s32": 1e-6, "f32": 1e-6, "f64": 1e-6,
+         "mu8": 2e-2, "a8": 2e-2}  # fmt: skip
 
 
 @pytest.mark.parametrize("extensible", [False, True])
@@ -81,7 +82,11 @@ def test_audio_is_there_as_soon_as_its_bytes_are():
 
 
 BAD = {
-    "mu-law": b"\x07\0\1\0\x40\x1f\0\0\x40\x1f\0\0\1\0\x08\0",
+    "IMA ADPCM": b"\x11\0\1\0\x40\x1f\0\0\x40\x1f\0\0\1\0\4\0",
+    "16 bits (mulaw)": b"\x07\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0",
+    "0 bits (alaw)": b"\x06\0\1\0\x40\x1f\0\0\x40\x1f\0\0\1\0\0\0",
+    "blocks of 2 bytes": b"\x07\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x08\0",
+    "2000 Hz": b"\x07\0\1\0\xd0\7\0\0\xd0\7\0\0\1\0\x08\0",
     "0 channels": b"\1\0\0\0\x40\x1f\0\0\x40\x1f\0\0\0\0\x10\0",
     "4000 Hz": b"\1\0\1\0\xa0\x0f\0\0\x40\x1f\0\0\2\0\x10\0",
     "40 bits": b"\1\0\1\0\x40\x1f\0\0\x40\x1f\0\0\5\0\x28\0",

@@ -43,7 +43,7 @@ def test_every_option_is_understood() -> None:
         hotwords="Kowloon",
         system="Be kind.",
         endpointing="server",
-        audio={"format": "pcm_f32le", "sample_rate": 48_000},
+        audio={"format": "pcm_f32le", "sample_rate": 48_000, "channels": 2},
         max_tokens=12,
         temperature=0.5,
         top_p=1,
@@ -60,6 +60,7 @@ def test_every_option_is_understood() -> None:
         endpointing="server",
         audio_format="pcm_f32le",
         sample_rate=48_000,
+        channels=2,
         max_tokens=12,
         temperature=0.5,
         top_p=1.0,
@@ -72,6 +73,15 @@ def test_every_option_is_understood() -> None:
 def test_null_is_the_default_and_auto_is_no_language() -> None:
     names = [*FIELDS[1:], *REPLY_FIELDS]
     assert session(**dict.fromkeys(names)) == session() == session(language="auto")
+
+
+@pytest.mark.parametrize("audio_format", ["mulaw", "alaw"])
+def test_g711_has_8_khz_unless_another_rate_is_given(audio_format: str) -> None:
+    request = session(audio={"format": audio_format})
+    assert (request.audio_format, request.sample_rate) == (audio_format, 8_000)
+    request = session(audio={"format": audio_format, "sample_rate": 16_000, "channels": 2})
+    assert (request.sample_rate, request.channels) == (16_000, 2)
+    assert session(audio={"format": "pcm_s16le"}).sample_rate == 16_000
 
 
 @pytest.mark.parametrize(
@@ -129,6 +139,13 @@ def test_what_is_unknown_is_ignored_with_a_warning() -> None:
         ("audio", {"format": "mp3"}),
         ("audio", {"sample_rate": "16000"}),
         ("audio", {"sample_rate": 7999}),
+        ("audio", {"sample_rate": 4000, "format": "mulaw"}),
+        ("audio", {"format": "ulaw"}),
+        ("audio", {"channels": 0, "format": "pcm_s16le"}),
+        ("audio", {"channels": 9, "format": "pcm_s16le"}),
+        ("audio", {"channels": 1.0, "format": "pcm_s16le"}),
+        ("audio", {"channels": 2, "format": "auto"}),
+        ("audio", {"channels": 2}),
         ("max_tokens", 0),
         ("max_tokens", True),
         ("max_tokens", 1.5),
