@@ -195,6 +195,7 @@ class Connection:
         self._release()
         options = SessionOptions(
             language=request.language,
+            languages=request.languages,
             task=request.task,
             prompt=request.prompt,
             hotwords=request.hotwords,
