@@ -58,6 +58,7 @@ FOREIGN = (
     "multilingual/leopard_test_pt",
 )
 TIMES = (3, 5)
+PARTIALS = {"both": (False, True), "no": (False,), "yes": (True,)}
 PAUSES_S = (0.5, 1.0, 2.0)
 ALONE = ("librispeech", "ljspeech", "questions", "multilingual")
 
@@ -109,7 +110,9 @@ def main() -> None:
     parser.add_argument("--model", default="base", help="Whisper model (default: base)")
     parser.add_argument("--asr", default="torch", choices=["torch", "ctranslate2"])
     parser.add_argument("--groups", default="", help="only groups that begin so")
-    parser.add_argument("--out", type=Path, help="(default: benchmarks/results/joined-ASR.json)")
+    parser.add_argument("--partials", default="both", choices=["both", "no", "yes"])
+    parser.add_argument("--before", type=Path, help="result of an earlier version, to set beside")
+    parser.add_argument("--out", type=Path, default=results.RESULTS / "joined.json")
     args = parser.parse_args()
     folder = resolve(args.model, "asr", EngineSettings().home)
     make = TorchWhisper if args.asr == "torch" else CTranslate2Whisper
@@ -121,13 +124,15 @@ def main() -> None:
     ]
     tallies: dict[str, Tally] = defaultdict(Tally)
     for case in track(cases, "joined", len(cases)):
-        for partials in (False, True):
+        for partials in PARTIALS[args.partials]:
             name = f"{case.group}{', partials' if partials else ''}"
             (final,) = listener.hear(case.pcm, options=SessionOptions(partials=partials))
             add(tallies[name], case, final.text, listener.jobs)
     report = results.head("joined", {"model": args.model, "asr": args.asr})
     report["groups"] = {name: tally.report() for name, tally in sorted(tallies.items())}
-    results.write(report, args.out or results.RESULTS / f"joined-{args.asr}.json")
+    if args.before and (earlier := results.read(args.before)):
+        report["before"] = earlier["groups"]
+    results.write(report, args.out)
     print(json.dumps(report["groups"], indent=1))
 
 

@@ -21,7 +21,6 @@ pytestmark = pytest.mark.models
 SENTENCES = {
     "en/quick_brown_fox": {"fox", "jumps", "lazy", "dog"},
     "fr/pangrama": {"vieux", "juge", "fume"},
-    "it/ciao_mondo": {"mondo"},
 }
 TURNS = {
     "multilingual/fleurs-de-004.flac": "de",
@@ -56,7 +55,7 @@ def test_a_sentence_said_three_times_comes_three_times(
     assert text.count("fox") == text.count("lazy dog") == 3, text
 
 
-@pytest.mark.parametrize("order", permutations(list(SENTENCES)[:2]))
+@pytest.mark.parametrize("order", list(permutations(SENTENCES)))
 def test_two_languages_in_one_segment_are_both_heard(
     listener: Listener, phrases: Path, order: tuple[str, str]
 ) -> None:
