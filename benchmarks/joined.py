@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="base", help="Whisper model (default: base)")
     parser.add_argument("--asr", default="torch", choices=["torch", "ctranslate2"])
-    parser.add_argument("--groups", default="", help="only groups that begin so")
+    parser.add_argument("--groups", default="", help="only groups that begin so, with | between")
     parser.add_argument("--partials", default="both", choices=["both", "no", "yes"])
     parser.add_argument("--before", type=Path, help="result of an earlier version, to set beside")
     parser.add_argument("--out", type=Path, default=results.RESULTS / "joined.json")
@@ -120,7 +120,7 @@ def main() -> None:
     cases = [
         case
         for case in every_case(Path(os.environ["ANTIPHON_SPEECH"]))
-        if case.group.startswith(args.groups)
+        if case.group.startswith(tuple(args.groups.split("|")))
     ]
     tallies: dict[str, Tally] = defaultdict(Tally)
     for case in track(cases, "joined", len(cases)):
