@@ -63,6 +63,7 @@ def build(folder: Path, page: Path) -> None:
         oracle=words.oracle(read("oracle")),
         stability=words.stability(read("stability")),
         long_speech=words.long_speech(read("long_speech")),
+        joined=words.joined(read("joined")),
         media=media.section(read("media")),
         limits=limits.section(peak, continuous),
         simulation=simulation.section(read("simulation")),

@@ -12,14 +12,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine import unheard
 from engine.asr.agreement import Decode
-from engine.asr.backend import AsrJob, Hypothesis
+from engine.asr.backend import Hypothesis
 from engine.asr.guards import Verdict, retry
-from engine.asr.words import words_of
 from engine.config import EngineSettings
 from engine.errors import AsrFailed
+from engine.job import Ask, job_of
+from engine.language import SpokenLanguage
 from engine.track import Track, quietest
-from engine.turn import CUT_SEARCH_S, LONG_WINDOW_S, NOT_KNOWN, PAUSE_CLOSES_FROM, Turn, Window
+from engine.turn import (
+    CUT_SEARCH_S,
+    NOT_KNOWN,
+    PAUSE_CLOSES_FROM,
+    Turn,
+    Window,
+)
 from engine.types import (
     SAMPLE_RATE,
     Assumed,
@@ -29,9 +37,9 @@ from engine.types import (
     SessionOptions,
     SpeechStarted,
     SpeechStopped,
-    Word,
 )
 from engine.vad.endpointer import FRAME_SAMPLES, Endpointer, EndpointerConfig, Started, Stopped
+from engine.voiced import Voiced
 from engine.work import Work
 
 # A pause this long may be the end: what was said is decoded at once, so that when the end is
@@ -65,8 +73,9 @@ class Slot:
         self._window_samples = round(settings.window_s * SAMPLE_RATE)
         self._endpointer = Endpointer(EndpointerConfig.of(settings))
         self._track = Track()
+        self._voiced = Voiced()
         self._waiting: deque[Pcm | End] = deque()
-        self._language = options.language
+        self._language = SpokenLanguage(options)
         self._next_turn = 0
         self._cut_sample = 0  # speech before it went into an earlier window
         self._open = self._new_window()
@@ -119,7 +128,9 @@ class Slot:
     def heard(self, probability: float, now: float, idle: bool) -> Work:
         """Take a frame's speech probability; ``idle``: the speech model has nothing to do."""
         work = Work([])
-        match self._endpointer.push(probability):
+        changed = self._endpointer.push(probability)
+        self._voiced.add(self._endpointer.now_sample, probability)
+        match changed:
             case Started(at_sample):
                 at_s, turn_id = at_sample / SAMPLE_RATE, self._open.turn.turn_id
                 work.events.append(SpeechStarted(self.key, turn_id, at_s))
@@ -131,11 +142,16 @@ class Slot:
                 elif self._open.samples >= PAUSE_CLOSES_FROM * self._window_samples:
                     self._close_window()
                     self._decode_next(now, work)
+        if self._growing_start is None and self._open.ended_long_before(
+            self._endpointer.now_sample
+        ):
+            self._close_window(begins_anew=True)
+            self._decode_next(now, work)
         if self._open.samples + self._growing_samples >= self._window_samples:
             self._cut(now, work)
         self._guess(now, idle, work)
         self._assume(work)
-        self._track.drop_before(max(self._endpointer.keep_from_sample, self._cut_sample))
+        self._forget(max(self._endpointer.keep_from_sample, self._cut_sample))
         return work
 
     def end(self, end: End, now: float) -> Work:
@@ -145,16 +161,23 @@ class Slot:
         if stopped is not None:
             self._stopped(stopped, work)
         self._end(end.at, work, now)
-        self._track.drop_before(self._endpointer.now_sample)
+        self._forget(self._endpointer.now_sample)
         return work
 
     def _stopped(self, stopped: Stopped, work: Work) -> None:
         start = max(stopped.start_sample, self._cut_sample)
         if stopped.at_sample > start:
-            pcm = self._track.slice(start, stopped.at_sample)
-            self._open.add(pcm, start, stopped.speech_end_sample)
+            self._keep(start, stopped.at_sample, stopped.speech_end_sample)
         at_s, turn_id = stopped.at_sample / SAMPLE_RATE, self._open.turn.turn_id
         work.events.append(SpeechStopped(self.key, turn_id, at_s))
+
+    def _keep(self, start: int, end: int, until: int) -> None:
+        """Audio ``[start, end)``, in which speech lasts ``until`` then, goes to the window."""
+        self._open.add(self._track.slice(start, end), start, until, self._voiced.slice(start, end))
+
+    def _forget(self, before: int) -> None:
+        self._track.drop_before(before)
+        self._voiced.drop_before(before)
 
     def _end(self, spoken_at: float, work: Work, now: float | None = None) -> None:
         """Close the turn; its transcript follows when all its windows are decoded."""
@@ -168,11 +191,11 @@ class Slot:
 
     # ---- windows ------------------------------------------------------------------------
 
-    def _new_window(self, turn: Turn | None = None) -> Window:
+    def _new_window(self, turn: Turn | None = None, *, begins_anew: bool = False) -> Window:
         if turn is None:
             turn = Turn(self.key, self._next_turn)
             self._next_turn += 1
-        return Window.open(turn, self._decode)
+        return Window.open(turn, self._decode, begins_anew=begins_anew)
 
     @property
     def _growing_start(self) -> int | None:
@@ -186,11 +209,12 @@ class Slot:
         start = self._growing_start
         return 0 if start is None else self._endpointer.now_sample - start
 
-    def _close_window(self) -> None:
-        """The turn goes on in a next window, with this one's text as its context."""
+    def _close_window(self, *, begins_anew: bool = False) -> None:
+        """The turn goes on in a next window, with this one's text as its context unless that
+        ``begins_anew``."""
         self._closed.append(self._open)
         self._undecoded_samples += self._open.samples
-        self._open = self._new_window(self._open.turn)
+        self._open = self._new_window(self._open.turn, begins_anew=begins_anew)
 
     def _cut(self, now: float, work: Work) -> None:
         """The window is full: cut the growing span at the quietest place of its last seconds."""
@@ -199,7 +223,7 @@ class Slot:
             end = self._endpointer.now_sample
             search_from = max(start, end - round(CUT_SEARCH_S * SAMPLE_RATE))
             cut = search_from + quietest(self._track.slice(search_from, end))
-            self._open.add(self._track.slice(start, cut), start, cut)
+            self._keep(start, cut, cut)
             self._cut_sample = cut
         self._close_window()
         self._decode_next(now, work)
@@ -219,44 +243,18 @@ class Slot:
         again = pausing and since <= 0 and window.doubted
         if not (due or (pausing and idle and (since > 0 or again))):
             return
-        growing = self._track.slice(start, self._endpointer.now_sample)
-        self._ask(window, window.pcm(growing), until, now, work, whole=pausing, full=again)
+        end = self._endpointer.now_sample
+        pcm = window.pcm(self._track.slice(start, end))
+        frames = window.frames(self._voiced.slice(start, end))
+        self._ask(window, pcm, frames, until, Ask(whole=pausing, full=again), now, work)
 
     def _ask(
-        self,
-        window: Window,
-        pcm: Pcm,
-        until: int,
-        now: float,
-        work: Work,
-        *,
-        final: bool = False,
-        whole: bool = False,
-        full: bool = False,
+        self, window: Window, pcm: Pcm, frames: Pcm, until: int, ask: Ask, now: float, work: Work
     ) -> None:
-        """Send a job; ``whole``: it is no final yet, but may come to stand for one; ``full``: it
-        is heard in Whisper's own half minute."""
-        check = (final or whole) and len(pcm) > LONG_WINDOW_S * SAMPLE_RATE
+        ask = replace(ask, attend=self._settings.settle == "attention")
+        job = job_of(window, pcm, frames, until, self.options, ask, now)
         window.pending = True
-        window.asked = work.submit = AsrJob(
-            key=self.key,
-            turn_id=window.turn.turn_id,
-            window=window.index,
-            pcm=pcm,
-            is_final=final,
-            until_sample=until,
-            language=self._language or window.turn.language,
-            task=self.options.task,
-            prompt=self.options.prompt,
-            hotwords=self.options.hotwords,
-            context=window.turn.text,
-            prefix=window.agreement.settled,
-            align=self.options.words or check,
-            attend=self._settings.settle == "attention" and not final,
-            stands_in=whole,
-            full_context=full,
-            queued_at=now,
-        )
+        window.asked = work.submit = self._language.ask(job, window)
 
     def _decode_next(self, now: float, work: Work) -> None:
         """Bring the oldest closed window to its end: without asking where nothing is to ask."""
@@ -273,7 +271,8 @@ class Slot:
                 window.asked = work.promote = replace(asked, is_final=True)
                 return
             else:
-                self._ask(window, window.pcm(), window.until_sample, now, work, final=True)
+                pcm, frames = window.pcm(), window.frames()
+                self._ask(window, pcm, frames, window.until_sample, Ask(final=True), now, work)
                 return
 
     def answer(self, hypothesis: Hypothesis, verdict: Verdict, now: float) -> Work:
@@ -314,6 +313,7 @@ class Slot:
         if window.knows_better(hypothesis):
             return
         window.answered = hypothesis
+        self._language.partial(window, hypothesis)
         self._assume(work)
         if not self.options.partials:
             return
@@ -357,28 +357,20 @@ class Slot:
         window = self._closed.popleft()
         turn = window.turn
         self._undecoded_samples -= window.samples
+        hypothesis = window.better(hypothesis)
         if hypothesis is not None:
-            turn.text += hypothesis.text
-            turn.words += self._words(window, hypothesis)
-            turn.started_at = turn.started_at or hypothesis.started_at
-            if hypothesis.text.strip():
-                self._language = self._language or turn.hear_language(hypothesis)
-            if rest := window.left_out(hypothesis, self._decode):
-                self._undecoded_samples += rest.samples
-                self._closed.appendleft(rest)
+            if parts := unheard.cut(window, hypothesis, self._decode):
+                self._undecoded_samples += sum(part.samples for part in parts)
+                self._closed.extendleft(reversed(parts))
                 return
+            turn.take(hypothesis, window.words(hypothesis, self._decode))
+            if hypothesis.text.strip():
+                self._language.final(window, hypothesis)
         if window.is_last and turn.failure is not None:
             work.events.append(Failure(self.key, turn.turn_id, AsrFailed.code, turn.failure))
         elif window.is_last:
             queued_at = window.asked.queued_at if window.asked else None
-            work.events.append(turn.final(self._language or turn.language, queued_at, now))
-
-    def _words(self, window: Window, hypothesis: Hypothesis) -> list[Word]:
-        """Words with times on the session's clock, if the model was asked for them."""
-        if not hypothesis.token_times:
-            return []
-        words = words_of(hypothesis.tokens, hypothesis.token_times, self._decode)
-        return [window.on_session_clock(word) for word in words]
+            work.events.append(turn.final(turn.language or self._language.last, queued_at, now))
 
     # ---- going away ---------------------------------------------------------------------
 

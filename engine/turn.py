@@ -10,22 +10,21 @@ from engine.asr.agreement import Decode, LocalAgreement
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.finished import is_finished
 from engine.asr.guards import is_doubtful
+from engine.asr.words import words_of
 from engine.types import SAMPLE_RATE, AssumedAfter, Pcm, Timeline, Transcript, Word
+from engine.vad.endpointer import FRAME_SAMPLES
+from engine.voiced import speech_samples
 
 # Windows close at a pause from this share of their length on, so that little is left to do at
 # the end; without a pause they are cut at the quietest place of their last seconds.
 PAUSE_CLOSES_FROM = 0.6
+
+# After a pause this long what is said next is a window of its own, if this one holds enough for a
+# sentence: within one window Whisper drops a sentence that was just said, or that is in another
+# language. A hesitation after a word or two parts nothing.
+LONG_PAUSE_S = 0.8
+LEAST_PARTED_S = 1.5
 CUT_SEARCH_S = 8.0
-
-# Whisper may end its text with much of a long window still unsaid, most of all where speakers or
-# loudness change. Long windows are asked when their last word ended; what follows, if it is this
-# long, is a window of its own.
-LONG_WINDOW_S = 12.0
-MOST_LEFT_OUT_S = 2.5
-
-# Less speech does not tell a session's language: `base` heard another one in the first second of
-# 22 out of 74 clips of ten languages, and in the first two seconds of 5 out of 59.
-LANGUAGE_KEPT_FROM_S = 2.5
 
 # The transcript that is assumed, and after what.
 NOT_KNOWN: tuple[str, AssumedAfter] = ("", "pause")
@@ -40,15 +39,26 @@ class Turn:
     text: str = ""  # of the windows decoded so far, with Whisper's leading space
     words: list[Word] = field(default_factory=list)
     windows: int = 0
-    language: str | None = None  # of its first words
+    spoken_s: dict[str, float] = field(default_factory=dict)  # speech in each language
     speech_end: float | None = None  # when the client, or VAD, said that it was over
     started_at: float | None = None
     failure: str | None = None
 
-    def hear_language(self, hypothesis: Hypothesis) -> str | None:
-        """Take the language of its first words; returns it where they suffice for the session."""
-        self.language = self.language or hypothesis.language
-        return self.language if hypothesis.job.seconds >= LANGUAGE_KEPT_FROM_S else None
+    @property
+    def language(self) -> str | None:
+        """The language that most of it was in, of the windows decoded so far."""
+        return max(self.spoken_s, key=self.spoken_s.__getitem__, default=None)
+
+    def hear_language(self, hypothesis: Hypothesis) -> None:
+        if hypothesis.language is not None:
+            before = self.spoken_s.get(hypothesis.language, 0.0)
+            self.spoken_s[hypothesis.language] = before + hypothesis.job.seconds
+
+    def take(self, hypothesis: Hypothesis, words: list[Word]) -> None:
+        """Add what a window was decoded to."""
+        self.text += hypothesis.text
+        self.words += words
+        self.started_at = self.started_at or hypothesis.started_at
 
     def transcript(self, text: str, stable: str, language: str | None) -> Transcript:
         """A partial: ``stable`` is the beginning of ``text`` (both raw) that will not change."""
@@ -72,28 +82,45 @@ class Window:
     agreement: LocalAgreement
     spans: list[Pcm] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)  # of the spans, on the session's clock
+    voiced: list[Pcm] = field(default_factory=list)  # VAD's probabilities, of each span's frames
     samples: int = 0
     until_sample: int = 0  # where its speech ends on the session's clock
     is_last: bool = False
+    language: str | None = None  # where the model was sure of it before the end
+    begins_anew: bool = False  # after a long pause: what was said before it is no context
     asked: AsrJob | None = None  # the newest job sent for it
     pending: bool = False  # its result has not come back yet
     answered: Hypothesis | None = None  # the newest usable result for it
+    instead: Hypothesis | None = None  # of words that were too few for its speech: see unheard
 
     @classmethod
-    def open(cls, turn: Turn, decode: Decode) -> Window:
+    def open(cls, turn: Turn, decode: Decode, *, begins_anew: bool = False) -> Window:
         turn.windows += 1
-        return cls(turn, turn.windows - 1, LocalAgreement(decode))
+        return cls(turn, turn.windows - 1, LocalAgreement(decode), begins_anew=begins_anew)
 
-    def add(self, pcm: Pcm, start_sample: int, until_sample: int) -> None:
+    @property
+    def context(self) -> str:
+        return "" if self.begins_anew else self.turn.text
+
+    def add(self, pcm: Pcm, start_sample: int, until_sample: int, voiced: Pcm) -> None:
         self.spans.append(pcm)
         self.starts.append(start_sample)
+        self.voiced.append(voiced)
         self.samples += len(pcm)
         self.until_sample = until_sample
 
+    def ended_long_before(self, now_sample: int) -> bool:
+        """Whether it holds enough speech, and the pause since is so long, that it is complete."""
+        enough = self.samples >= LEAST_PARTED_S * SAMPLE_RATE
+        return enough and now_sample - self.until_sample >= LONG_PAUSE_S * SAMPLE_RATE
+
     def pcm(self, growing: Pcm | None = None) -> Pcm:
         """All its speech, and the span that is still growing."""
-        spans = self.spans if growing is None else [*self.spans, growing]
-        return spans[0] if len(spans) == 1 else np.concatenate(spans)
+        return _joined(self.spans, growing)
+
+    def frames(self, growing: Pcm | None = None) -> Pcm:
+        """VAD's probabilities in all its speech, and in the span that is still growing."""
+        return _joined(self.voiced, growing)
 
     def on_session_clock(self, word: Word) -> Word:
         """``word``, timed in this window, put back to where it was said: VAD left out silence."""
@@ -108,21 +135,43 @@ class Window:
         # A word does not reach over the silence between two spans.
         return Word(word.text, said / SAMPLE_RATE, (said + min(length, room)) / SAMPLE_RATE)
 
-    def left_out(self, hypothesis: Hypothesis, decode: Decode) -> Window | None:
-        """The speech after the last word of ``hypothesis``, as a window, if there is much."""
-        times = hypothesis.token_times
-        if not hypothesis.tokens or not times:
-            return None
-        if hypothesis.job.seconds - times[-1] < MOST_LEFT_OUT_S or times[-1] < 1:
-            return None
-        rest = Window.open(self.turn, decode)
-        skip = round(times[-1] * SAMPLE_RATE)
-        for start, span in zip(self.starts, self.spans, strict=True):
-            if skip < len(span):
-                rest.add(span[skip:], start + skip, self.until_sample)
-            skip = max(0, skip - len(span))
-        rest.is_last = self.is_last
-        return rest
+    def part(self, from_s: float, to_s: float, decode: Decode) -> Window:
+        """Its speech in ``[from_s, to_s)``, counted in seconds of its speech, as a window."""
+        part = Window.open(self.turn, decode)
+        first, last = round(from_s * SAMPLE_RATE), round(to_s * SAMPLE_RATE)
+        for start, span, voiced in zip(self.starts, self.spans, self.voiced, strict=True):
+            begin, end = max(0, first), min(len(span), last)
+            if begin < end:
+                heard = voiced[begin // FRAME_SAMPLES : -(-end // FRAME_SAMPLES)]
+                part.add(span[begin:end], start + begin, start + end, heard)
+            first, last = first - len(span), last - len(span)
+        return part
+
+    def speech_s(self, from_s: float, to_s: float) -> float:
+        """How much of ``[from_s, to_s)`` VAD took for speech, in seconds."""
+        first, last = round(from_s * SAMPLE_RATE), round(to_s * SAMPLE_RATE)
+        samples = 0
+        for span, voiced in zip(self.spans, self.voiced, strict=True):
+            begin, end = max(0, first), min(len(span), last)
+            if begin < end:
+                heard = voiced[begin // FRAME_SAMPLES : end // FRAME_SAMPLES]
+                samples += speech_samples(heard)
+            first, last = first - len(span), last - len(span)
+        return samples / SAMPLE_RATE
+
+    def words(self, hypothesis: Hypothesis, decode: Decode) -> list[Word]:
+        """Words with times on the session's clock, if the model was asked for them."""
+        if not hypothesis.token_times:
+            return []
+        words = words_of(hypothesis.tokens, hypothesis.token_times, decode)
+        return [self.on_session_clock(word) for word in words]
+
+    def better(self, hypothesis: Hypothesis | None) -> Hypothesis | None:
+        """What it was heard as before, if it is no more now."""
+        if self.instead is None:
+            return hypothesis
+        more = hypothesis is not None and len(hypothesis.text) > len(self.instead.text)
+        return hypothesis if more else self.instead
 
     def finished(self, said_until_sample: int) -> tuple[str, AssumedAfter]:
         """The turn's transcript, if it ends like a finished sentence as far as it was heard.
@@ -151,3 +200,8 @@ class Window:
 
     def owns(self, job: AsrJob) -> bool:
         return (job.turn_id, job.window) == (self.turn.turn_id, self.index)
+
+
+def _joined(parts: list[Pcm], last: Pcm | None) -> Pcm:
+    parts = parts if last is None else [*parts, last]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

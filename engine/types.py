@@ -22,13 +22,15 @@ Pcm = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """What a session asks of the speech lane. ``language=None`` means: detect it once.
+    """What a session asks of the speech lane. ``language=None`` means: detect it, among
+    ``languages`` where any are named.
 
     ``prompt`` is text as it might have come before, ``hotwords`` are names and terms to expect,
     as one string.
     """
 
     language: str | None = None
+    languages: tuple[str, ...] = ()
     prompt: str = ""
     hotwords: str = ""
     task: Literal["transcribe", "translate"] = "transcribe"

@@ -17,11 +17,13 @@ Task = Literal["transcribe", "translate"]
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """Open (or re-open) a session. ``None`` means: the server's default."""
+    """Open (or re-open) a session. ``None`` means: the server's default; ``languages``, where
+    any are named, are those to choose among where ``language`` is not given."""
 
     session_id: str
     events: frozenset[str] = frozenset()
     language: str | None = None
+    languages: tuple[str, ...] = ()
     task: Task = "transcribe"
     prompt: str = ""
     hotwords: str = ""

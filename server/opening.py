@@ -26,6 +26,7 @@ def session_options(request: SessionRequest) -> SessionOptions:
     """What the session asks of the engine."""
     return SessionOptions(
         language=request.language,
+        languages=request.languages,
         task=request.task,
         prompt=request.prompt,
         hotwords=request.hotwords,

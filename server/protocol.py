@@ -31,6 +31,7 @@ SAMPLE_RATES_HZ = (8_000, 192_000)
 MAX_RAW_CHANNELS = 8
 _TELEPHONE_HZ = 8_000
 MAX_WARNINGS = 8
+MAX_LANGUAGES = 16
 MAX_TEMPERATURE = 2.0
 MAX_SEED = (1 << 32) - 2  # llama.cpp takes the highest for "any"
 
@@ -172,6 +173,15 @@ class _Fields:
             self.reject(name, "a list of strings")
         return cast(list[str], value)
 
+    def one_or_more(self, name: str) -> str | list[str] | None:
+        """A string, or a list of strings."""
+        value = self._body.pop(name, None)
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return cast(list[str], value)
+        if value is not None and not isinstance(value, str):
+            self.reject(name, "a string or a list of strings")
+        return value
+
     def words(self, name: str, max_chars: int) -> str:
         """A string, or a list of strings, which is joined with commas."""
         value = self._body.get(name)
@@ -208,12 +218,14 @@ def _session(body: _Fields, limits: MessageLimits) -> SessionRequest:
     if temperature is not None and temperature > limits.max_temperature:
         warnings.append(f'"temperature" was lowered to this server\'s {limits.max_temperature:g}')
         temperature = limits.max_temperature
+    language, languages = _language(body)
     audio = body.inner("audio")
     audio_format, sample_rate, channels = _audio(audio)
     return SessionRequest(
         session_id=session_id,
         events=EVENTS.intersection(asked),
-        language=_language(body),
+        language=language,
+        languages=languages,
         task=cast(Task, body.choice("task", ("transcribe", "translate"))),
         prompt=body.text("prompt", limits.max_prompt_chars) or "",
         hotwords=body.words("hotwords", limits.max_prompt_chars),
@@ -243,13 +255,19 @@ def _audio(body: _Fields) -> tuple[AudioFormat, int, int]:
     return audio_format, sample_rate, channels or 1
 
 
-def _language(body: _Fields) -> str | None:
-    value = body.text("language", 16)
+def _language(body: _Fields) -> tuple[str | None, tuple[str, ...]]:
+    """The language, or the languages to choose it among; neither for "auto"."""
+    value = body.one_or_more("language")
     if value is None or value == "auto":
-        return None
-    if value not in LANGUAGES:
-        body.reject("language", '"auto" or a language code of Whisper, such as "en" or "de"')
-    return value
+        return None, ()
+    codes = [value] if isinstance(value, str) else value
+    if not 0 < len(codes) <= MAX_LANGUAGES or not LANGUAGES.issuperset(codes):
+        body.reject(
+            "language",
+            '"auto", a language code of Whisper, such as "en" or "de", or a list of '
+            f"1 to {MAX_LANGUAGES} of them",
+        )
+    return (value, ()) if isinstance(value, str) else (None, tuple(dict.fromkeys(codes)))
 
 
 def _stop(body: _Fields, limits: MessageLimits) -> tuple[str, ...]:

@@ -14,6 +14,13 @@ _ROWS = {
     "engine_streamed": "the engine with partials as drafts, settled words and guesses",
 }
 
+_JOINED = {
+    "lost_percent": "words lost (%)",
+    "wer_percent": "WER",
+    "jobs_per_s": "jobs for a second of audio",
+    "encoded_s_per_s": "seconds encoded for one",
+}
+
 
 def savings(found: Mapping[str, Result | None]) -> str:
     """``found``: results of ``benchmarks.context``, by the backend's name."""
@@ -55,6 +62,24 @@ def long_speech(result: Result | None) -> str:
         f"said: {found}."
     )
     return f"{said}\n\n{measured_at(result)}"
+
+
+def joined(result: Result | None) -> str:
+    """Sentences joined with pauses, by an earlier version (where it was measured) and by this."""
+    if result is None:
+        return NOT_MEASURED
+    earlier = result.get("before", {})
+    rows = [
+        [name, str(one["cases"]), *(_change(earlier.get(name), one, key) for key in _JOINED)]
+        for name, one in result["groups"].items()
+    ]
+    head = ["sentences, and the pause between them", "segments", *_JOINED.values()]
+    said = "Where two figures stand, the first is that of the version before windows were parted."
+    return f"{said}\n\n{markdown_table(head, rows)}\n\n{measured_at(result)}"
+
+
+def _change(earlier: dict[str, Any] | None, now: dict[str, Any], key: str) -> str:
+    return f"{now[key]:g}" if earlier is None else f"{earlier[key]:g} → {now[key]:g}"
 
 
 def oracle(result: Result | None) -> str:

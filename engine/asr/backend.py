@@ -16,11 +16,16 @@ class AsrJob:
     """One window of one turn's speech, to be decoded once.
 
     ``until_sample`` is where its speech ends on the session's clock: two jobs of a window with
-    the same end hold the same speech. ``context`` is text already settled before this window,
-    ``prompt`` and ``hotwords`` are words to expect, ``prefix`` are this window's tokens that must
-    not change any more. ``temperature`` and ``full_context`` are raised when a first try failed a
-    guard; ``align`` asks when each token was said, ``attend`` how many are settled, of backends
-    that can tell. ``stands_in``: a partial that may come to stand for the final.
+    the same end hold the same speech. ``frames`` are VAD's probabilities of speech in it.
+    ``context`` is text already settled before this window, ``prompt`` and ``hotwords`` are words to
+    expect, ``prefix`` are this window's tokens that must not change any more. ``temperature`` and
+    ``full_context`` are raised when a first try failed a guard. ``align`` asks when each token was
+    said, ``align_below`` only if there are fewer tokens, ``attend`` how many are settled, of
+    backends that can tell. ``stands_in``: a partial that may come to stand for the final.
+
+    With ``language=None`` the language is detected, among ``languages`` where any are named;
+    ``last_language`` stands where the detection is unclear. ``context`` is left out where the
+    detected language is another one than ``last_language``.
     """
 
     key: int
@@ -30,6 +35,8 @@ class AsrJob:
     is_final: bool
     until_sample: int = 0
     language: str | None = None
+    languages: tuple[str, ...] = ()
+    last_language: str | None = None
     task: Task = "transcribe"
     prompt: str = ""
     hotwords: str = ""
@@ -38,10 +45,12 @@ class AsrJob:
     temperature: float = 0.0
     full_context: bool = False
     align: bool = False
+    align_below: int = 0
     attend: bool = False
     stands_in: bool = False
     queued_at: float = 0.0
     attempt: int = 0
+    frames: Pcm | None = None
 
     @property
     def seconds(self) -> float:
@@ -55,7 +64,8 @@ class Hypothesis:
     ``text`` is ``decode(tokens)`` and ``tokens`` begin with the job's prefix. Where the job asked
     for it, ``token_times`` are the seconds in the window at which each token begins and the last
     one ends, and the first ``settled`` tokens are not expected to change with more audio.
-    ``error`` is set, and the rest empty, where the model failed on this job.
+    ``language_probability`` is set where the language was detected in this job, and is how likely
+    ``language`` was. ``error`` is set, and the rest empty, where the model failed on this job.
     """
 
     job: AsrJob
@@ -68,6 +78,7 @@ class Hypothesis:
     token_logprobs: tuple[float, ...] = ()
     token_times: tuple[float, ...] = ()
     settled: int | None = None
+    language_probability: float | None = None
     error: Exception | None = None
 
 

@@ -16,6 +16,7 @@ import torch
 
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.guards import context_s, token_cap
+from engine.asr.languages import check_known, choose, fits_context
 from engine.asr.vocabulary import MAX_POSITIONS, Vocabulary
 from engine.errors import AsrFailed, ModelError
 from engine.metrics import STAGE_SECONDS
@@ -37,6 +38,7 @@ class _Row:
     job: AsrJob
     index: int  # in the encoder's output
     language: str | None
+    language_probability: float | None  # where it was detected
     prompt: tuple[int, ...]  # ends where the new text begins, prefix included
     start: int  # position of <|startoftranscript|>, equal in one call of generate
 
@@ -121,8 +123,8 @@ class CTranslate2Whisper:
             encoded = self._encode(jobs)
         languages = self._languages(jobs, encoded)
         groups = defaultdict(list)
-        for index, (job, language) in enumerate(zip(jobs, languages, strict=True)):
-            row = self._row(job, index, language)
+        for index, (job, detected) in enumerate(zip(jobs, languages, strict=True)):
+            row = self._row(job, index, *detected)
             groups[row.start].append(row)
         with STAGE_SECONDS.labels("asr_decode").time():
             return [
@@ -147,23 +149,27 @@ class CTranslate2Whisper:
 
     def _languages(
         self, jobs: Sequence[AsrJob], encoded: ctranslate2.StorageView
-    ) -> list[str | None]:
-        """Each job's language: as given, else detected, for all that need it in one call."""
+    ) -> list[tuple[str | None, float | None]]:
+        """Each job's language: as given, else detected, for all that need it in one call, and
+        then with its probability."""
         if not self._vocabulary.multilingual:
-            return ["en"] * len(jobs)
-        languages = [job.language for job in jobs]
-        unknown = [i for i, language in enumerate(languages) if language is None]
+            return [("en", None)] * len(jobs)
+        languages: list[tuple[str | None, float | None]] = [(job.language, None) for job in jobs]
+        unknown = [i for i, job in enumerate(jobs) if job.language is None]
         if unknown:
             ranked = self._model.detect_language(self._select(encoded, unknown, len(jobs)))
             for i, candidates in zip(unknown, ranked, strict=True):
-                languages[i] = candidates[0][0].strip("<|>")
+                check_known(jobs[i].languages, self._vocabulary.languages)
+                likely = {token.strip("<|>"): probability for token, probability in candidates}
+                languages[i] = choose(likely, jobs[i].languages, jobs[i].last_language)
         return languages
 
-    def _row(self, job: AsrJob, index: int, language: str | None) -> _Row:
-        previous = self._vocabulary.previous(job.prompt, job.context, job.hotwords)
+    def _row(self, job: AsrJob, index: int, language: str | None, likely: float | None) -> _Row:
+        context = job.context if fits_context(job, language) else ""
+        previous = self._vocabulary.previous(job.prompt, context, job.hotwords)
         prompt = self._vocabulary.prompt(language, previous, job.task)
         start = prompt.index(self._vocabulary.start)
-        return _Row(job, index, language, (*prompt, *job.prefix), start)
+        return _Row(job, index, language, likely, (*prompt, *job.prefix), start)
 
     def _generate(
         self,
@@ -200,7 +206,8 @@ class CTranslate2Whisper:
         total: int,
     ) -> tuple[float, ...]:
         """When each token begins, and the last one ends, in seconds of the window; if asked."""
-        if not row.job.align:
+        sparse = len(result.sequences_ids[0]) < row.job.align_below
+        if not (row.job.align or sparse):
             return ()
         (aligned,) = self._model.align(
             self._select(encoded, [row.index], total),
@@ -227,6 +234,7 @@ class CTranslate2Whisper:
             tokens=tokens,
             text=self._vocabulary.decode(tokens),
             language=row.language,
+            language_probability=row.language_probability,
             avg_logprob=result.scores[0] / max(chosen, 1),
             no_speech_prob=result.no_speech_prob,
             started_at=started_at,

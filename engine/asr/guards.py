@@ -12,6 +12,8 @@ from dataclasses import replace
 from enum import Enum
 
 from engine.asr.backend import AsrJob, Hypothesis
+from engine.asr.fillers import is_filler
+from engine.voiced import mean_voiced
 
 FULL_CONTEXT_S = 30
 CONTEXT_BUCKETS_S = (15, 18, 21, 24, 27, FULL_CONTEXT_S)
@@ -20,6 +22,12 @@ CONTEXT_MARGIN_S = 4
 MAX_COMPRESSION_RATIO = 2.4
 MIN_AVG_LOGPROB = -1.0
 MAX_NO_SPEECH_PROB = 0.6
+# Known outputs for nothing, of 32 hums and of short words cut out of speech (`tests/asr/hums.py`):
+# the hums' had a no-speech probability of 0.83 to 0.94, the words' one of 0.69 at most; where
+# Whisper was likely enough of a hum's to keep it, VAD gave its speech 0.43 to 0.72 on average, and
+# the words 0.89 or more.
+SURELY_NO_SPEECH_PROB = 0.8
+WEAKLY_VOICED = 0.8
 # Of 88 clips heard at three offsets, one in four was less likely than this. The likelier of what it
 # was in a shortened context and in the full one had 11.5 % of all words wrong, not 11.8 %.
 DOUBTFUL_AVG_LOGPROB = -0.3
@@ -74,12 +82,23 @@ def judge(hypothesis: Hypothesis) -> Verdict:
     unsure = hypothesis.avg_logprob < MIN_AVG_LOGPROB
     if hypothesis.no_speech_prob > MAX_NO_SPEECH_PROB and unsure:
         return Verdict.NO_SPEECH
+    if is_filler(hypothesis.text) and not job.prefix and _weak(hypothesis):
+        return Verdict.NO_SPEECH
     runaway = (
         len(hypothesis.tokens) >= token_cap(job.seconds)
         or repeats(hypothesis.tokens)
         or compression_ratio(hypothesis.text) > MAX_COMPRESSION_RATIO
     )
     return Verdict.RETRY if runaway or unsure else Verdict.KEEP
+
+
+def _weak(hypothesis: Hypothesis) -> bool:
+    """Whether there is little evidence that anybody spoke: by the model, or by it and VAD."""
+    silence = hypothesis.no_speech_prob
+    frames = hypothesis.job.frames
+    if silence > SURELY_NO_SPEECH_PROB or frames is None:
+        return silence > SURELY_NO_SPEECH_PROB
+    return silence > MAX_NO_SPEECH_PROB and mean_voiced(frames) < WEAKLY_VOICED
 
 
 def is_doubtful(hypothesis: Hypothesis) -> bool:

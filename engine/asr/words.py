@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from engine.types import Word
 
@@ -15,7 +15,17 @@ def words_of(
     A word begins at a token whose text begins with a space; scripts without spaces give one word
     a character, or what its tokens make only together.
     """
-    words: list[Word] = []
+    words = [
+        Word(decode(tokens[first:last]).strip(), times[first], times[last])
+        for first, last in word_spans(tokens, decode)
+    ]
+    return [word for word in words if word.text]
+
+
+def word_spans(
+    tokens: Sequence[int], decode: Callable[[Sequence[int]], str]
+) -> Iterator[tuple[int, int]]:
+    """Where the tokens of each word begin and end."""
     begun = 0
     for end in range(1, len(tokens) + 1):
         text = decode(tokens[begun:end])
@@ -23,9 +33,8 @@ def words_of(
             continue  # a character cut in two
         following = decode(tokens[end : end + 1])
         if end == len(tokens) or following.startswith(" ") or not _spaced(text):
-            words.append(Word(text.strip(), times[begun], times[end]))
+            yield begun, end
             begun = end
-    return [word for word in words if word.text]
 
 
 def _spaced(text: str) -> bool:

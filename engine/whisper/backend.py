@@ -319,12 +319,18 @@ class TorchWhisper:
         return RowRequest(
             max_tokens=token_cap(job.seconds),
             language=job.language,
+            languages=job.languages,
+            last_language=job.last_language,
             task=job.task,
             previous=tuple(self._model.tokens.previous(job.prompt, job.context, job.hotwords)),
+            previous_anew=tuple(self._model.tokens.previous(job.prompt, "", job.hotwords))
+            if job.context
+            else (),
             prefix=job.prefix,
             draft=self._draft(job),
             temperature=job.temperature,
             align=job.align or job.attend,
+            align_below=job.align_below,
             seed=hash((*_window(job), job.attempt)) & 0x7FFFFFFF,
         )
 
@@ -341,13 +347,16 @@ class TorchWhisper:
         attention, seconds = result.attention, running.job.seconds
         return Hypothesis(
             token_times=token_times(attention, seconds)
-            if attention is not None and running.job.align
+            if attention is not None and (running.job.align or running.job.align_below)
             else (),
-            settled=None if attention is None else _settled(attention, seconds),
+            settled=_settled(attention, seconds)
+            if attention is not None and running.job.attend
+            else None,
             job=running.job,
             tokens=result.tokens,
             text=self.decode(result.tokens),
             language=result.language,
+            language_probability=result.language_probability,
             avg_logprob=result.avg_logprob,
             token_logprobs=result.log_probabilities,
             no_speech_prob=result.no_speech_prob,

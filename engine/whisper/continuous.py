@@ -89,8 +89,8 @@ class ContinuousDecoder:
         """
         waited = self._launched is not None
         finished = self._take()
-        self._align([row for row in finished if row.request.align])
-        results = [(row.slot, row.result()) for row in finished if not row.request.align]
+        self._align([row for row in finished if row.aligns])
+        results = [(row.slot, row.result()) for row in finished if not row.aligns]
         results += self._aligned(wait=not waited)
         for slot, _ in results:
             self.leave(slot)
@@ -110,9 +110,7 @@ class ContinuousDecoder:
         languages = iter(chosen.languages)
         for row in rows:
             if row.detecting:
-                language = self._spec.language_ids[next(languages)]
-                row.passes += 1
-                row.open(self._tokens.language_of(language))
+                row.detect(next(languages))
                 continue
             if row.sot_row is not None:
                 row.no_speech_prob = next(silences)

@@ -38,11 +38,12 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """An answer for each row that was asked; ``languages`` are places in the model's list."""
+    """An answer for each row that was asked; ``languages`` are the probabilities of each of the
+    model's languages, in the order of its list."""
 
     picks: list[Pick]
     silences: list[float]
-    languages: list[int]
+    languages: list[list[float]]
 
 
 class Pending(Protocol):
@@ -194,8 +195,9 @@ class DirectPass:
     def _silence(self, logits: Tensor) -> float:
         return float(torch.softmax(logits.float(), -1)[self._no_speech])
 
-    def _language(self, logits: Tensor) -> int:
-        return int(logits[self._languages].argmax())
+    def _language(self, logits: Tensor) -> list[float]:
+        likely: list[float] = torch.softmax(logits[self._languages].float(), -1).tolist()
+        return likely
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.asr.backend import Task
 from engine.asr.guards import repeats
+from engine.asr.languages import check_known, choose
 from engine.whisper.draft import Draft
 from engine.whisper.packed import Span
 from engine.whisper.pick import Pick, RowRule, plain_rule, timestamp_rule
@@ -22,27 +23,35 @@ class RowRequest:
     """What one segment asks of the decoder.
 
     ``previous`` are tokens of earlier text, ``prefix`` tokens that must stand, ``draft`` tokens
-    that may follow the prefix if the model agrees. ``language=None`` has it detected.
-    ``align`` asks for the attention of the text, at the cost of one pass more.
+    that may follow the prefix if the model agrees. ``language=None`` has it detected, as
+    ``engine.asr.languages.choose`` does it among ``languages`` with ``last_language``;
+    ``previous_anew`` stands for ``previous`` where that is another one than ``last_language``.
+    ``align`` asks for the attention of the text, at the cost of one pass more; ``align_below``
+    only if it has fewer tokens.
     """
 
     max_tokens: int
     language: str | None = None
     task: Task = "transcribe"
     previous: tuple[int, ...] = ()
+    languages: tuple[str, ...] = ()
+    last_language: str | None = None
+    previous_anew: tuple[int, ...] = ()
     prefix: tuple[int, ...] = ()
     draft: tuple[int, ...] = ()
     timestamps: bool = False
     temperature: float = 0.0
     seed: int = 0
     align: bool = False
+    align_below: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
     """``tokens`` include the prefix; ``passes``, ``drafted`` and ``agreed`` count the work.
 
-    ``log_probabilities`` are those of the tokens after the prefix.
+    ``log_probabilities`` are those of the tokens after the prefix; ``language_probability`` is
+    set where the language was detected.
     ``attention``, where asked for: ``[heads, tokens + 1, heard positions]`` over the model's
     alignment heads, the last token being the end of text.
     """
@@ -56,6 +65,7 @@ class RowResult:
     agreed: int
     attention: Tensor | None = None
     log_probabilities: tuple[float, ...] = ()
+    language_probability: float | None = None
 
 
 @dataclass(slots=True)
@@ -67,6 +77,7 @@ class Row:
     tokens: WhisperTokenizer
     spec: WhisperSpec
     language: str | None = None
+    language_probability: float | None = None
     opening: list[int] = field(default_factory=list)
     said: list[int] = field(default_factory=list)
     cached: int = 0
@@ -91,6 +102,8 @@ class Row:
             self._draft = Draft(self.request.draft[: self.request.max_tokens])
         if self.language is not None:
             self.open(self.language)
+        else:
+            check_known(self.request.languages, self.tokens.languages)
 
     @property
     def detecting(self) -> bool:
@@ -105,13 +118,23 @@ class Row:
         at = self.opening.index(self.tokens.start)
         return at - self.cached if at >= self.cached else None
 
+    def detect(self, probabilities: Sequence[float]) -> None:
+        """Take how likely each of the model's languages is, and begin the transcript."""
+        names = map(self.tokens.language_of, self.spec.language_ids)
+        likely = dict(zip(names, probabilities, strict=True))
+        request = self.request
+        language, probability = choose(likely, request.languages, request.last_language)
+        self.language_probability = probability
+        self.passes += 1
+        self.open(language)
+
     def open(self, language: str) -> None:
         """Begin the transcript, now that the language is known."""
         self.language = language
         request = self.request
-        head = self.tokens.opening(
-            language, request.previous, request.task, timestamps=request.timestamps
-        )
+        goes_on = request.last_language in (None, language)
+        previous = request.previous if goes_on else request.previous_anew
+        head = self.tokens.opening(language, previous, request.task, timestamps=request.timestamps)
         room = self.spec.max_tokens - len(head) - len(request.prefix)
         assert room > 0, "the opening leaves no room for text"
         self.opening = [*head, *request.prefix]
@@ -150,6 +173,12 @@ class Row:
         self.drafted += len(self.proposal)
         self.agreed += agreed
 
+    @property
+    def aligns(self) -> bool:
+        """Whether the attention of its text is wanted, now that it is finished."""
+        text = len(self.request.prefix) + len(self.said)
+        return self.request.align or text < self.request.align_below
+
     def text_span(self) -> tuple[Span, int]:
         """The whole transcript with its end, and how many tokens come before the text."""
         head = len(self.opening) - len(self.request.prefix)
@@ -167,6 +196,7 @@ class Row:
             drafted=self.drafted,
             agreed=self.agreed,
             log_probabilities=tuple(self.log_probabilities),
+            language_probability=self.language_probability,
         )
 
     def _say(self, pick: Pick) -> None:

@@ -50,10 +50,11 @@ class StaticPass:
         self._heads = spec.alignment_heads
         self._no_speech = tokens.no_speech
         self._queue = queue
-        self._room = Room(self.rows, slots)
+        languages = spec.language_ids or (0,)
+        self._room = Room(self.rows, slots, len(languages))
         self._on_host = [HostRows(self._room, device)]  # one for each piece of a pass
         with queue.open():
-            self._languages = torch.tensor(spec.language_ids or (0,), device=device)
+            self._languages = torch.tensor(languages, device=device)
             self._on_device = DeviceRows(self._room, device)
             self._hidden = torch.zeros(self.rows, spec.width, device=device)
         self._feed_one = self._replays(self._work_feed_one, slots, graphs)
@@ -132,7 +133,8 @@ class StaticPass:
         openings = self._on_device.openings[:rows]
         logits = self._logits(self._on_device.starts[:rows])
         openings[:, 0] = torch.softmax(logits.float(), -1)[:, self._no_speech]
-        openings[:, 1] = logits.index_select(1, self._languages).argmax(-1)
+        languages = logits.index_select(1, self._languages).float()
+        openings[:, 1:] = torch.softmax(languages, -1)
 
     def _draw(self, feed: Feed) -> None:
         """Rows with a temperature choose again; their noise comes from the host."""

@@ -14,16 +14,19 @@ from torch import Tensor
 from engine.whisper.packed import RowTable, lay_out
 from engine.whisper.passes import Chosen, Feed
 from engine.whisper.pick import Pick
+from kernels.graphs import bucket
 from kernels.queues import host_room
 from kernels.slot_attention import TILE_ROWS, cut_tiles
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much one pass may hold: ``rows`` of ``slots`` slots; the slot after those is spare."""
+    """How much one pass may hold: ``rows`` of ``slots`` slots; the slot after those is spare.
+    ``languages`` is how many the model knows."""
 
     rows: int
     slots: int
+    languages: int
 
     def tiles(self, rows: int) -> int:
         """Tiles that ``rows`` may need, whosever they are, padding included."""
@@ -38,9 +41,9 @@ class Room:
 
     @property
     def answers(self) -> list[tuple[int, ...]]:
-        """float32: token and log-probability of the wanted; probability of no speech and place
-        of the language of the starts."""
-        return [(self.rows, 2), (self.rows, 2)]
+        """float32: token and log-probability of the wanted; probabilities of no speech and of
+        each language of the starts, of which a slot has one at most."""
+        return [(self.rows, 2), (bucket(self.slots), 1 + self.languages)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +111,8 @@ class HostRows:
         openings = self._openings[: quiet + len(feed.languages)].tolist()
         return Chosen(
             [Pick(int(token), log_probability) for token, log_probability in picks],
-            [no_speech for no_speech, _ in openings[:quiet]],
-            [int(language) for _, language in openings[quiet:]],
+            [no_speech for no_speech, *_ in openings[:quiet]],
+            [likely for _, *likely in openings[quiet:]],
         )
 
 

@@ -63,6 +63,39 @@ def test_one_is_translated_and_another_is_not(backend: AsrBackend, phrases: Path
     ]
 
 
+def test_a_detected_language_is_told_with_its_probability(
+    backend: AsrBackend, phrases: Path
+) -> None:
+    spanish = read(phrases, "es/conteo")
+    jobs = [
+        AsrJob(0, 0, 0, spanish, is_final=True),
+        AsrJob(1, 0, 0, spanish, is_final=True, language="es"),
+        AsrJob(2, 0, 0, spanish, is_final=True, languages=("it", "en")),
+        AsrJob(3, 0, 0, spanish, is_final=True, last_language="en", context=" One two."),
+    ]
+    free, given, listed, changed = hear(backend, *jobs)
+    assert [h.language for h in (free, given, changed)] == ["es"] * 3
+    assert listed.language in ("it", "en")
+    assert given.language_probability is None
+    for heard in (free, listed, changed):
+        assert heard.language_probability is not None
+        assert 0.5 <= heard.language_probability <= 1
+    assert changed.tokens == free.tokens  # text in another language is no context
+
+
+def test_a_list_of_unknown_languages_fails_its_job_alone(
+    backend: AsrBackend, phrases: Path
+) -> None:
+    pcm = read(phrases, "en/hello_world")
+    unknown, known = hear(
+        backend,
+        AsrJob(0, 0, 0, pcm, is_final=True, languages=("xx", "yy")),
+        AsrJob(1, 0, 0, pcm, is_final=True, languages=("xx", "en")),
+    )
+    assert "none of the languages xx, yy" in str(unknown.error)
+    assert known.language == "en"
+
+
 def _texts(speech: Path) -> dict[str, str]:
     lines = map(json.loads, (speech / "manifest.jsonl").read_text().splitlines())
     return {line["audio"]: line["text"] for line in lines if line.get("text")}

@@ -90,6 +90,9 @@ class Bench:
         error: Exception | None = None,
         end: str = "",
         avg_logprob: float = -0.1,
+        language: str = "en",
+        language_probability: float | None = None,
+        times: tuple[float, ...] = (),
     ) -> AsrJob:
         """``end``: punctuation after the words."""
         job = self.jobs.pop(0)
@@ -98,7 +101,17 @@ class Bench:
         text = decode(said) + end
         self._do(
             self.slot.answer(
-                Hypothesis(job, said, text, "en", avg_logprob, token_logprobs=sure, error=error),
+                Hypothesis(
+                    job,
+                    said,
+                    text,
+                    job.language or language,
+                    avg_logprob,
+                    token_logprobs=sure,
+                    token_times=times,
+                    language_probability=None if job.language else language_probability,
+                    error=error,
+                ),
                 verdict,
                 self.now,
             )

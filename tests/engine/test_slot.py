@@ -255,19 +255,6 @@ def test_what_the_session_asked_for_is_in_every_job() -> None:
         assert {name: getattr(job, name) for name in hearing} == hearing
 
 
-def test_the_language_of_the_first_words_that_are_long_enough_is_kept() -> None:
-    bench = Bench()
-    bench.idle = False
-    asked = []
-    for seconds in (1, 1, 3, 1):
-        bench.say(seconds)
-        bench.end()
-        asked.append(bench.answer(1).language)
-    assert asked == [None, None, None, "en"]
-    finals = [event for event in bench.events if isinstance(event, Transcript)]
-    assert [final.language for final in finals] == ["en"] * 4
-
-
 steps = st.lists(
     st.tuples(
         st.sampled_from(["say", "pause", "end", "answer", "retry", "error", "cancel"]),

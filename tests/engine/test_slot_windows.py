@@ -90,18 +90,132 @@ def test_words_are_timed_on_the_session_s_clock() -> None:
     assert final.words[2].end_s == pytest.approx(6.8, abs=0.1)
 
 
-def test_what_whisper_leaves_out_of_a_long_window_is_decoded_by_itself() -> None:
+def times_of(*spoken: tuple[float, int]) -> tuple[float, ...]:
+    """Begins of words that are half a second long each: so many from each time on."""
+    return tuple(at + word / 2 for at, words in spoken for word in range(words))
+
+
+def test_what_whisper_leaves_out_at_the_end_is_decoded_by_itself() -> None:
     bench = Bench()
     bench.idle = False
     bench.say(20)
     bench.end()
-    job = bench.jobs.pop(0)
-    assert job.align
-    early = Hypothesis(job, (1,), decode((1,)), "en", token_times=(0.5, 8.0))
-    bench._do(bench.slot.answer(early, Verdict.KEEP, bench.now))
+    assert bench.jobs[0].align
+    bench.answer(*[1] * 16, times=(*times_of((0, 16)), 8.0))
     assert bench.finals() == []
     (rest,) = bench.jobs
     assert rest.seconds == pytest.approx(12, abs=0.3)
-    assert rest.context == " one"
+    assert rest.context == " one" * 16
     bench.answer(2)
-    assert bench.finals() == ["one two"]
+    assert bench.finals() == ["one " * 16 + "two"]
+
+
+def test_what_whisper_leaves_out_in_the_middle_is_decoded_in_its_place() -> None:
+    bench = Bench(words=True)
+    bench.idle = False
+    bench.say(20)
+    bench.end()
+    # the second word seems to last from 0.5 to 8 s
+    bench.answer(1, 2, *[3] * 24, times=(0.0, *times_of((0.5, 1), (8, 24)), 20.0))
+    assert bench.finals() == []
+    (stretch,) = bench.jobs
+    assert stretch.is_final
+    assert stretch.seconds == pytest.approx(7.5, abs=0.1)
+    assert stretch.context == " one"
+    bench.answer(4, 5, 2, times=(0.0, 2.0, 4.0, 7.0))
+    assert bench.jobs == [], "a stretch is not cut again"
+    assert bench.finals() == ["one four five two" + " three" * 24]
+    (final,) = (e for e in bench.events if isinstance(e, Transcript))
+    starts = [word.start_s for word in final.words]
+    assert starts[:5] == pytest.approx([0, 0.5, 2.5, 4.5, 8], abs=0.1)
+    assert len(starts) == 28
+
+
+@pytest.mark.parametrize("verdict", [Verdict.KEEP, Verdict.NO_SPEECH])
+def test_a_stretch_in_which_no_more_is_found_stands_as_it_was(verdict: Verdict) -> None:
+    bench = Bench()
+    bench.idle = False
+    bench.say(20)
+    bench.end()
+    bench.answer(1, 2, *[3] * 24, times=(0.0, *times_of((0.5, 1), (8, 24)), 20.0))
+    bench.answer(*([] if verdict is Verdict.NO_SPEECH else [6]), verdict=verdict)
+    assert bench.finals() == ["one two" + " three" * 24]
+
+
+def test_silence_between_words_is_nothing_left_out() -> None:
+    bench = Bench(vad_min_silence_ms=5000)
+    bench.idle = False
+    bench.say(8)
+    bench.pause(3)
+    bench.say(8)
+    bench.end()
+    assert bench.jobs[0].seconds == pytest.approx(19, abs=0.1)
+    bench.answer(*[1] * 32, times=(*times_of((0, 16), (11, 16)), 19.0))
+    assert bench.finals() == [("one " * 32).strip()]
+
+
+def test_settled_words_are_not_cut() -> None:
+    bench = Bench(partials=True)
+    while not bench.jobs or bench.jobs[-1].seconds < 13:
+        bench.say(0.2)
+        if bench.jobs and bench.jobs[-1].seconds < 13:
+            bench.answer(*[1, 2, 3][len(bench.jobs[-1].prefix) :])
+    bench.jobs.clear()
+    bench.end()
+    (job,) = bench.jobs
+    assert job.prefix == (1, 2)
+    bench.answer(3, times=(0.0, 6.0, 12.5, 13.0))
+    assert bench.finals() == ["one two three"]
+
+
+def test_sparse_text_of_a_short_window_is_to_be_told_with_its_times() -> None:
+    bench = Bench()
+    bench.idle = False
+    bench.say(6)
+    bench.end()
+    assert not bench.jobs[0].align
+    assert bench.jobs[0].align_below == 12
+    bench.answer(1)
+    bench.say(2)
+    bench.end()
+    assert bench.jobs[0].align_below == 0
+
+
+def test_a_long_pause_parts_a_turn_and_the_guess_stands_for_the_window() -> None:
+    bench = Bench()
+    for word in (1, 2, 3):
+        bench.say(2)
+        bench.pause(0.3)
+        job = bench.answer(word)
+        assert job.seconds == pytest.approx(2.6, abs=0.4)
+        assert job.context == ""
+        bench.pause(1)
+        assert bench.jobs == []
+    bench.end()
+    assert bench.finals() == ["one two three"]
+
+
+def test_a_short_pause_and_little_speech_part_nothing() -> None:
+    for seconds, pause in ((2, 0.6), (0.4, 2)):
+        bench = Bench()
+        bench.idle = False
+        for _ in range(2):
+            bench.say(seconds)
+            bench.pause(pause)
+        bench.end()
+        assert len(bench.jobs) == 1
+        assert bench.jobs[0].seconds > 2 * seconds
+
+
+def test_with_partials_what_was_said_before_a_long_pause_stays() -> None:
+    bench = Bench(partials=True)
+    bench.say(2)
+    bench.pause(0.3)
+    while bench.jobs:
+        bench.answer(1)
+    bench.pause(1)
+    bench.say(1)
+    bench.answer(2)
+    last = bench.partials()[-1]
+    assert last.text == "one two"
+    assert last.stable_chars == len("one")

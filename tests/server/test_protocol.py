@@ -70,6 +70,14 @@ def test_every_option_is_understood() -> None:
     )
 
 
+def test_a_language_is_given_or_chosen_among_several() -> None:
+    assert session(language="de").languages == ()
+    chosen = session(language=["en", "de", "en"])
+    assert chosen.language is None
+    assert chosen.languages == ("en", "de")
+    assert len(session(language=sorted(LANGUAGES)[:16]).languages) == 16
+
+
 def test_null_is_the_default_and_auto_is_no_language() -> None:
     names = [*FIELDS[1:], *REPLY_FIELDS]
     assert session(**dict.fromkeys(names)) == session() == session(language="auto")
@@ -123,6 +131,11 @@ def test_what_is_unknown_is_ignored_with_a_warning() -> None:
         ("events", [1]),
         ("language", "klingon"),
         ("language", 1),
+        ("language", []),
+        ("language", ["en", "klingon"]),
+        ("language", ["en", "auto"]),
+        ("language", ["en", 1]),
+        ("language", sorted(LANGUAGES)[:17]),
         ("prompt", ["words"]),
         ("prompt", "x" * 21),
         ("hotwords", 7),

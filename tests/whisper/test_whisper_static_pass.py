@@ -13,7 +13,7 @@ from host_reads import HostReads
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from whisper_cases import alone, finish
+from whisper_cases import alone, encode, finish, read_phrase
 
 from engine.whisper.continuous import ContinuousDecoder
 from engine.whisper.model import WhisperModel
@@ -188,7 +188,7 @@ def test_every_size_is_captured_before_it_is_needed(whisper_tiny: Path) -> None:
 
 def test_questions_and_padding() -> None:
     """What a piece writes down, after a larger one was there before."""
-    room = Room(rows=32, slots=3)
+    room = Room(rows=32, slots=3, languages=2)
     device, host = DeviceRows(room, CPU), HostRows(room, CPU)
     rule = RowRule(plain_rule(0))
     spans = (Span(0, 0, tuple(range(20))), Span(2, 5, (7,)))
@@ -215,5 +215,31 @@ def test_there_are_tiles_for_whatever_spans_a_piece_holds(sizes: list[int]) -> N
     rows = bucket(sum(sizes))
     owners = [slot for slot, size in enumerate(sizes) for _ in range(size)]
     padding = [len(sizes)] * (rows - len(owners))
-    room = Room(rows, slots=len(sizes))
+    room = Room(rows, slots=len(sizes), languages=2)
     assert len(cut_tiles([*owners, *padding])) <= room.tiles(rows)
+
+
+@pytest.mark.models
+def test_languages_are_as_likely_as_in_the_plain_pass(whisper_base: Path, phrases: Path) -> None:
+    requests = [
+        RowRequest(max_tokens=8),
+        RowRequest(max_tokens=8, languages=("en", "it")),
+        RowRequest(max_tokens=8, language="en"),
+        RowRequest(max_tokens=8, last_language="fr"),
+    ]
+    names = ["fr/comptage", "es/conteo", "en/counting", "es/conteo"]
+    found = []
+    for queues in (None, fake_queues()):
+        model = WhisperModel(whisper_base, "cpu", "float32", slots=4, queues=queues)
+        decoder = model.continuous()
+        with torch.inference_mode():
+            for name, request in zip(names, requests, strict=True):
+                decoder.join(request, encode(model, read_phrase(phrases, name)))
+        found.append([result for _, result in sorted(finish(decoder).items())])
+    plain, static = found
+    assert [result.language for result in static] == [result.language for result in plain]
+    assert {"fr", "es", "en"} <= {result.language for result in plain}
+    likely = [[result.language_probability for result in results] for results in found]
+    assert likely[0].count(None) == 1
+    assert likely[1] == pytest.approx(likely[0], abs=1e-3)
+    assert min(one for one in likely[0] if one is not None) > 0.3
