@@ -8,18 +8,24 @@ effect after every frame that came before it.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import replace
 
 from engine.asr.agreement import Decode
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.guards import Verdict, retry
-from engine.asr.words import words_of
 from engine.config import EngineSettings
 from engine.errors import AsrFailed
-from engine.track import Track, quietest
-from engine.turn import CUT_SEARCH_S, LONG_WINDOW_S, NOT_KNOWN, PAUSE_CLOSES_FROM, Turn, Window
+from engine.frames import End, FrameQueue
+from engine.track import quietest
+from engine.turn import (
+    CUT_SEARCH_S,
+    LONG_WINDOW_S,
+    NOT_KNOWN,
+    PAUSE_CLOSES_FROM,
+    Turn,
+    Window,
+    WindowStatus,
+)
 from engine.types import (
     SAMPLE_RATE,
     Assumed,
@@ -29,21 +35,13 @@ from engine.types import (
     SessionOptions,
     SpeechStarted,
     SpeechStopped,
-    Word,
 )
-from engine.vad.endpointer import FRAME_SAMPLES, Endpointer, EndpointerConfig, Started, Stopped
-from engine.work import Work
+from engine.vad.endpointer import Endpointer, EndpointerConfig, Started, Stopped
+from engine.work import CancelJobs, Promote, Submit, Work
 
 # A pause this long may be the end: what was said is decoded at once, so that when the end is
 # declared, the transcript is there already.
 _PAUSE_SAMPLES = SAMPLE_RATE // 5
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """The client's word that its segment is over, in its place among the audio."""
-
-    at: float
 
 
 class Slot:
@@ -64,8 +62,9 @@ class Slot:
         self._decode = decode
         self._window_samples = round(settings.window_s * SAMPLE_RATE)
         self._endpointer = Endpointer(EndpointerConfig.of(settings))
-        self._track = Track()
-        self._waiting: deque[Pcm | End] = deque()
+        self.audio = FrameQueue()
+        self._track = self.audio.track
+        self._cancelled: set[int] = set()  # later turns whose ends still wait
         self._language = options.language
         self._next_turn = 0
         self._cut_sample = 0  # speech before it went into an earlier window
@@ -77,7 +76,7 @@ class Slot:
     # ---- audio in -----------------------------------------------------------------------
 
     def put(self, item: Pcm | End) -> None:
-        self._waiting.append(item)
+        self.audio.put(item)
 
     @property
     def blocked(self) -> bool:
@@ -85,40 +84,22 @@ class Slot:
         return self._undecoded_samples > self._settings.max_buffered_s * SAMPLE_RATE
 
     def take(self) -> tuple[int, End | None]:
-        """Move audio from the queue to the track until a frame is whole or the segment ends.
-
-        Returns the samples moved, and the end if that came first. The last frame before an end
-        is filled up with silence, and heard before the end is returned.
-        """
-        moved = 0
-        while self._waiting and not self.frame_ready and not self.blocked:
-            item = self._waiting[0]
-            if isinstance(item, End):
-                missing = -(self._track.end - self._endpointer.now_sample) % FRAME_SAMPLES
-                if not missing:
-                    self._waiting.popleft()
-                    return moved, item
-                item = np.zeros(missing, np.float32)
-            else:
-                self._waiting.popleft()
-                moved += len(item)
-            self._track.append(item)
-        return moved, None
+        """Bring the next frame forward: the samples that it took, and the end that came first."""
+        return (0, None) if self.blocked else self.audio.take()
 
     @property
     def frame_ready(self) -> bool:
-        return self._track.end - self._endpointer.now_sample >= FRAME_SAMPLES
+        return self.audio.frame_ready
 
     def frame(self) -> Pcm:
         """The next 512 samples; ``heard`` must follow."""
-        now = self._endpointer.now_sample
-        return self._track.slice(now, now + FRAME_SAMPLES)
+        return self.audio.frame()
 
     # ---- what VAD says ------------------------------------------------------------------
 
     def heard(self, probability: float, now: float, idle: bool) -> Work:
         """Take a frame's speech probability; ``idle``: the speech model has nothing to do."""
-        work = Work([])
+        work = Work()
         match self._endpointer.push(probability):
             case Started(at_sample):
                 at_s, turn_id = at_sample / SAMPLE_RATE, self._open.turn.turn_id
@@ -138,39 +119,39 @@ class Slot:
         self._track.drop_before(max(self._endpointer.keep_from_sample, self._cut_sample))
         return work
 
-    def end(self, end: End, now: float) -> Work:
+    def end(self, now: float) -> Work:
         """The client's segment is over."""
-        work = Work([])
+        work = Work()
         stopped = self._endpointer.flush()
         if stopped is not None:
             self._stopped(stopped, work)
-        self._end(end.at, work, now)
+        self._end(now, work)
         self._track.drop_before(self._endpointer.now_sample)
         return work
 
     def _stopped(self, stopped: Stopped, work: Work) -> None:
         start = max(stopped.start_sample, self._cut_sample)
-        if stopped.at_sample > start:
-            pcm = self._track.slice(start, stopped.at_sample)
-            self._open.add(pcm, start, stopped.speech_end_sample)
-        at_s, turn_id = stopped.at_sample / SAMPLE_RATE, self._open.turn.turn_id
+        stop = stopped.at_sample
+        if stop > start:
+            self._open.add(self._track.slice(start, stop), start, stopped.speech_end_sample)
+        at_s, turn_id = stop / SAMPLE_RATE, self._open.turn.turn_id
         work.events.append(SpeechStopped(self.key, turn_id, at_s))
 
-    def _end(self, spoken_at: float, work: Work, now: float | None = None) -> None:
+    def _end(self, now: float, work: Work) -> None:
         """Close the turn; its transcript follows when all its windows are decoded."""
-        self._open.turn.speech_end = spoken_at
         self._open.is_last = True
-        self._closed.append(self._open)
-        self._undecoded_samples += self._open.samples
+        self._queue(self._open)
         self._open = self._new_window()
         self._assumed = NOT_KNOWN
-        self._decode_next(spoken_at if now is None else now, work)
+        self._decode_next(now, work)
 
     # ---- windows ------------------------------------------------------------------------
 
     def _new_window(self, turn: Turn | None = None) -> Window:
         if turn is None:
-            turn = Turn(self.key, self._next_turn)
+            turn_id = self._next_turn
+            turn = Turn(self.key, turn_id, cancelled=turn_id in self._cancelled)
+            self._cancelled.discard(turn_id)
             self._next_turn += 1
         return Window.open(turn, self._decode)
 
@@ -188,9 +169,14 @@ class Slot:
 
     def _close_window(self) -> None:
         """The turn goes on in a next window, with this one's text as its context."""
-        self._closed.append(self._open)
-        self._undecoded_samples += self._open.samples
+        self._queue(self._open)
         self._open = self._new_window(self._open.turn)
+
+    def _queue(self, window: Window) -> None:
+        """A closed window waits to be decoded, unless nobody wants its turn any more."""
+        if not window.turn.cancelled:
+            self._closed.append(window)
+            self._undecoded_samples += window.samples
 
     def _cut(self, now: float, work: Work) -> None:
         """The window is full: cut the growing span at the quietest place of its last seconds."""
@@ -211,13 +197,15 @@ class Slot:
         window = self._open
         start = self._growing_start
         until = self._endpointer.speech_end_sample
-        if start is None or self._closed or work.submit is not None:
+        if start is None or self._closed or work.orders or window.turn.cancelled:
             return
-        since = until - (window.asked.until_sample if window.asked else start)
+        asked = window.asked
+        since = until - (asked.until_sample if asked else start)
+        fit = since <= 0
         pausing = self._endpointer.now_sample - until >= _PAUSE_SAMPLES
         due = self.options.partials and since >= self._settings.partial_interval_s * SAMPLE_RATE
-        again = pausing and since <= 0 and window.doubted
-        if not (due or (pausing and idle and (since > 0 or again))):
+        again = pausing and fit and window.doubted
+        if not (due or (pausing and idle and (again or not fit))):
             return
         growing = self._track.slice(start, self._endpointer.now_sample)
         self._ask(window, window.pcm(growing), until, now, work, whole=pausing, full=again)
@@ -237,8 +225,8 @@ class Slot:
         """Send a job; ``whole``: it is no final yet, but may come to stand for one; ``full``: it
         is heard in Whisper's own half minute."""
         check = (final or whole) and len(pcm) > LONG_WINDOW_S * SAMPLE_RATE
-        window.pending = True
-        window.asked = work.submit = AsrJob(
+        window.status = WindowStatus.FINALIZING if final else WindowStatus.SPECULATING
+        window.asked = AsrJob(
             key=self.key,
             turn_id=window.turn.turn_id,
             window=window.index,
@@ -257,20 +245,23 @@ class Slot:
             full_context=full,
             queued_at=now,
         )
+        work.orders.append(Submit(window.asked))
 
     def _decode_next(self, now: float, work: Work) -> None:
         """Bring the oldest closed window to its end: without asking where nothing is to ask."""
         while self._closed:
             window = self._closed[0]
             asked, answered = window.asked, window.answered
-            if asked is not None and asked.is_final:
+            if window.status is WindowStatus.FINALIZING:
                 return
             if not window.samples or window.turn.failure is not None:
-                self._finish(None, now, work)
-            elif answered is not None and answered.job.until_sample == window.until_sample:
-                self._finish(answered, now, work)
-            elif window.pending and asked and asked.until_sample == window.until_sample:
-                window.asked = work.promote = replace(asked, is_final=True)
+                self._finish(None, work)
+            elif answered is not None and window.may_end_with(answered.job):
+                self._finish(answered, work)
+            elif asked is not None and window.awaits(asked) and window.may_end_with(asked):
+                window.status = WindowStatus.FINALIZING
+                window.asked = replace(asked, is_final=True, queued_at=now)
+                work.orders.append(Promote(window.asked))
                 return
             else:
                 self._ask(window, window.pcm(), window.until_sample, now, work, final=True)
@@ -278,13 +269,12 @@ class Slot:
 
     def answer(self, hypothesis: Hypothesis, verdict: Verdict, now: float) -> Work:
         """Take the speech model's result. One that nobody waits for any more is dropped."""
-        work = Work([])
+        work = Work()
         job = hypothesis.job
         head = self._closed[0] if self._closed else None
-        if head is not None and head.owns(job):
-            if head.asked is not None and job.until_sample == head.asked.until_sample:
-                self._settle(head, hypothesis, verdict, now, work)
-        elif self._open.owns(job) and not job.is_final:
+        if head is not None and head.awaits(job):
+            self._settle(head, hypothesis, verdict, now, work)
+        elif self._open.owns(job) and not self._open.turn.cancelled:
             self._partial(hypothesis, verdict, work)
         return work
 
@@ -296,19 +286,20 @@ class Slot:
         poor = verdict is Verdict.RETRY and not job.is_final
         again = retry(replace(job, is_final=True)) if poor else None
         if again is not None:
-            head.asked = work.submit = again
+            head.asked = again
+            work.orders.append(Submit(again))
             return
         if hypothesis.error is not None:
             head.turn.failure = str(hypothesis.error)
         spoken = hypothesis.error is None and verdict is not Verdict.NO_SPEECH
-        self._finish(hypothesis if spoken else None, now, work)
+        self._finish(hypothesis if spoken else None, work)
         self._decode_next(now, work)
 
     def _partial(self, hypothesis: Hypothesis, verdict: Verdict, work: Work) -> None:
         window = self._open
         settled = window.agreement.settled
-        if window.asked is not None and hypothesis.job.until_sample == window.asked.until_sample:
-            window.pending = False
+        if window.awaits(hypothesis.job):
+            window.status = WindowStatus.OPEN
         if verdict is not Verdict.KEEP or hypothesis.tokens[: len(settled)] != settled:
             return
         if window.knows_better(hypothesis):
@@ -331,6 +322,8 @@ class Slot:
 
     def _assume(self, work: Work) -> None:
         """Tell what the transcript will be, or that this is not known any more."""
+        if self._open.turn.cancelled:
+            return
         assumed = self._known_text(), NOT_KNOWN[1]
         if assumed == NOT_KNOWN and self._growing_start is not None and not self._closed:
             assumed = self._open.finished(self._endpointer.speech_end_sample)
@@ -352,15 +345,14 @@ class Slot:
             return ""
         return (window.turn.text + answered.text).strip()
 
-    def _finish(self, hypothesis: Hypothesis | None, now: float, work: Work) -> None:
+    def _finish(self, hypothesis: Hypothesis | None, work: Work) -> None:
         """The head is decoded (None: to nothing); after a turn's last window it is transcribed."""
         window = self._closed.popleft()
         turn = window.turn
         self._undecoded_samples -= window.samples
         if hypothesis is not None:
             turn.text += hypothesis.text
-            turn.words += self._words(window, hypothesis)
-            turn.started_at = turn.started_at or hypothesis.started_at
+            turn.words += window.words(hypothesis, self._decode)
             if hypothesis.text.strip():
                 self._language = self._language or turn.hear_language(hypothesis)
             if rest := window.left_out(hypothesis, self._decode):
@@ -370,25 +362,33 @@ class Slot:
         if window.is_last and turn.failure is not None:
             work.events.append(Failure(self.key, turn.turn_id, AsrFailed.code, turn.failure))
         elif window.is_last:
-            queued_at = window.asked.queued_at if window.asked else None
-            work.events.append(turn.final(self._language or turn.language, queued_at, now))
-
-    def _words(self, window: Window, hypothesis: Hypothesis) -> list[Word]:
-        """Words with times on the session's clock, if the model was asked for them."""
-        if not hypothesis.token_times:
-            return []
-        words = words_of(hypothesis.tokens, hypothesis.token_times, self._decode)
-        return [window.on_session_clock(word) for word in words]
+            work.events.append(turn.final(self._language or turn.language))
 
     # ---- going away ---------------------------------------------------------------------
 
     def cancel(self, turn_id: int, now: float) -> Work:
-        """Stop decoding an ended turn; nothing more is said of it."""
-        work = Work([])
-        turn = next((w.turn for w in self._closed if w.turn.turn_id == turn_id), None)
-        if turn is not None and turn is not self._open.turn:
-            gone = [window for window in self._closed if window.turn is turn]
-            self._undecoded_samples -= sum(window.samples for window in gone)
-            self._closed = deque(window for window in self._closed if window.turn is not turn)
-            self._decode_next(now, work)
+        """Stop decoding a turn that has ended, or whose end still waits behind audio.
+
+        Nothing more is said of it, and its place in the order of the ends stays.
+        """
+        work = Work()
+        turn, ahead = self._open.turn, turn_id - self._open.turn.turn_id
+        if ahead >= self.audio.ends:
+            return work  # nobody has ended it
+        if ahead > 0:
+            self._cancelled.add(turn_id)
+            return work
+        if ahead == 0:
+            turn.cancelled = True
+            self._open.status, self._open.answered = WindowStatus.OPEN, None
+        gone = [window for window in self._closed if window.turn.turn_id == turn_id]
+        if gone or ahead == 0:
+            work.orders.append(CancelJobs(self.key, turn_id))
+        self._undecoded_samples -= sum(window.samples for window in gone)
+        self._closed = deque(w for w in self._closed if w.turn.turn_id != turn_id)
+        self._decode_next(now, work)
         return work
+
+    def close(self) -> Work:
+        """The session is over: nothing of it is decoded any more."""
+        return Work(orders=[CancelJobs(self.key, None)])

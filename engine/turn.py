@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from engine.asr.agreement import Decode, LocalAgreement
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.finished import is_finished
 from engine.asr.guards import is_doubtful
-from engine.types import SAMPLE_RATE, AssumedAfter, Pcm, Timeline, Transcript, Word
+from engine.asr.words import words_of
+from engine.types import SAMPLE_RATE, AssumedAfter, Pcm, Transcript, Word
 
 # Windows close at a pause from this share of their length on, so that little is left to do at
 # the end; without a pause they are cut at the quietest place of their last seconds.
@@ -41,9 +43,8 @@ class Turn:
     words: list[Word] = field(default_factory=list)
     windows: int = 0
     language: str | None = None  # of its first words
-    speech_end: float | None = None  # when the client, or VAD, said that it was over
-    started_at: float | None = None
     failure: str | None = None
+    cancelled: bool = False  # nothing is decoded for it any more
 
     def hear_language(self, hypothesis: Hypothesis) -> str | None:
         """Take the language of its first words; returns it where they suffice for the session."""
@@ -56,11 +57,17 @@ class Turn:
         stable_chars = max(0, len(stable) - lead)
         return Transcript(self.key, self.turn_id, text.strip(), stable_chars, False, language)
 
-    def final(self, language: str | None, queued: float | None, now: float) -> Transcript:
-        text = self.text.strip()
-        timeline = Timeline(self.speech_end, queued, self.started_at, now)
-        words = tuple(self.words)
-        return Transcript(self.key, self.turn_id, text, len(text), True, language, timeline, words)
+    def final(self, language: str | None) -> Transcript:
+        text, words = self.text.strip(), tuple(self.words)
+        return Transcript(self.key, self.turn_id, text, len(text), True, language, words)
+
+
+class WindowStatus(Enum):
+    """What the speech model is doing for a window. Windows that are done or cancelled are gone."""
+
+    OPEN = auto()  # nothing
+    SPECULATING = auto()  # ``asked`` is a partial, or a guess that may become the final
+    FINALIZING = auto()  # the result of ``asked``, and of no other job, is the final
 
 
 @dataclass(slots=True)
@@ -75,8 +82,8 @@ class Window:
     samples: int = 0
     until_sample: int = 0  # where its speech ends on the session's clock
     is_last: bool = False
+    status: WindowStatus = WindowStatus.OPEN
     asked: AsrJob | None = None  # the newest job sent for it
-    pending: bool = False  # its result has not come back yet
     answered: Hypothesis | None = None  # the newest usable result for it
 
     @classmethod
@@ -94,6 +101,13 @@ class Window:
         """All its speech, and the span that is still growing."""
         spans = self.spans if growing is None else [*self.spans, growing]
         return spans[0] if len(spans) == 1 else np.concatenate(spans)
+
+    def words(self, hypothesis: Hypothesis, decode: Decode) -> list[Word]:
+        """Words with times on the session's clock, if the model was asked for them."""
+        if not hypothesis.token_times:
+            return []
+        words = words_of(hypothesis.tokens, hypothesis.token_times, decode)
+        return [self.on_session_clock(word) for word in words]
 
     def on_session_clock(self, word: Word) -> Word:
         """``word``, timed in this window, put back to where it was said: VAD left out silence."""
@@ -151,3 +165,13 @@ class Window:
 
     def owns(self, job: AsrJob) -> bool:
         return (job.turn_id, job.window) == (self.turn.turn_id, self.index)
+
+    def awaits(self, job: AsrJob) -> bool:
+        """``job`` is the newest one sent for it, and has not come back yet."""
+        if self.asked is None or self.status is WindowStatus.OPEN:
+            return False
+        return self.asked.number == job.number
+
+    def may_end_with(self, job: AsrJob) -> bool:
+        """``job`` heard all of the closed window."""
+        return job.until_sample == self.until_sample

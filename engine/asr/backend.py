@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Literal, Protocol
 
 from engine.types import SAMPLE_RATE, Pcm
 
 Task = Literal["transcribe", "translate"]
+
+_numbers = count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,8 @@ class AsrJob:
     ``prompt`` and ``hotwords`` are words to expect, ``prefix`` are this window's tokens that must
     not change any more. ``temperature`` and ``full_context`` are raised when a first try failed a
     guard; ``align`` asks when each token was said, ``attend`` how many are settled, of backends
-    that can tell. ``stands_in``: a partial that may come to stand for the final.
+    that can tell. ``stands_in``: a partial that may come to stand for the final. ``number`` names
+    the job: copies made by ``replace``, to promote it or to try again, keep it.
     """
 
     key: int
@@ -42,6 +46,7 @@ class AsrJob:
     stands_in: bool = False
     queued_at: float = 0.0
     attempt: int = 0
+    number: int = field(default_factory=_numbers.__next__)
 
     @property
     def seconds(self) -> float:
@@ -64,7 +69,6 @@ class Hypothesis:
     language: str | None = None
     avg_logprob: float = 0.0
     no_speech_prob: float = 0.0
-    started_at: float = 0.0
     token_logprobs: tuple[float, ...] = ()
     token_times: tuple[float, ...] = ()
     settled: int | None = None
@@ -86,6 +90,10 @@ class AsrBackend(Protocol):
         ...
 
     def submit(self, jobs: Sequence[AsrJob]) -> None: ...
+
+    def promote(self, job: AsrJob) -> None:
+        """``job`` is a final by now: the submitted one of its number is as urgent as any."""
+        ...
 
     def cancel(self, key: int, turn_id: int | None = None) -> None:
         """Forget a turn's jobs, or all of a session's; they may or may not come back."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 from engine.asr.backend import AsrJob
 from engine.asr.guards import context_s
@@ -44,20 +43,22 @@ class AsrScheduler:
         return min((job.queued_at for job in self._finals), default=None)
 
     def add(self, job: AsrJob) -> None:
-        """Queue a job. A session's final makes its waiting partial pointless."""
+        """Queue a job. A window's final makes its waiting partial pointless."""
         if job.is_final:
-            self._partials.pop(job.key, None)
+            partial = self._partials.get(job.key)
+            if partial and (partial.turn_id, partial.window) == (job.turn_id, job.window):
+                del self._partials[job.key]
             self._finals.append(job)
         else:
             # The newer partial takes the older one's place in the line.
             self._partials[job.key] = job
 
-    def promote(self, key: int, turn_id: int, window: int) -> bool:
-        """Make a waiting partial final: nothing was said since. False if it no longer waits."""
-        job = self._partials.get(key)
-        if job is None or (job.turn_id, job.window) != (turn_id, window):
+    def promote(self, job: AsrJob) -> bool:
+        """``job`` is the final that a waiting partial has become. False if it no longer waits."""
+        partial = self._partials.get(job.key)
+        if partial is None or partial.number != job.number:
             return False
-        self.add(replace(job, is_final=True))
+        self.add(job)
         return True
 
     def cancel(self, key: int, turn_id: int | None = None) -> None:
