@@ -201,7 +201,7 @@ class Slot:
             return
         asked = window.asked
         since = until - (asked.until_sample if asked else start)
-        fit = since <= 0
+        fit = since <= 0 and asked is not None and asked.stands_in
         pausing = self._endpointer.now_sample - until >= _PAUSE_SAMPLES
         due = self.options.partials and since >= self._settings.partial_interval_s * SAMPLE_RATE
         again = pausing and fit and window.doubted
@@ -341,7 +341,9 @@ class Slot:
         elif not window.samples and not self._closed:
             return window.turn.text.strip()
         answered = window.answered
-        if self._closed or answered is None or answered.job.until_sample != until:
+        if self._closed or answered is None or not answered.job.stands_in:
+            return ""
+        if answered.job.until_sample != until:
             return ""
         return (window.turn.text + answered.text).strip()
 

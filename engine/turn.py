@@ -173,5 +173,6 @@ class Window:
         return self.asked.number == job.number
 
     def may_end_with(self, job: AsrJob) -> bool:
-        """``job`` heard all of the closed window."""
-        return job.until_sample == self.until_sample
+        """``job`` heard all of the closed window, and as a final is heard: other partials have a
+        shorter context, and no check for speech that Whisper left out."""
+        return job.until_sample == self.until_sample and (job.is_final or job.stands_in)
