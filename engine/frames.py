@@ -20,7 +20,8 @@ class End:
 class FrameQueue:
     """Chunks wait here as they came; ``track`` holds what was framed, and what may still be needed.
 
-    The last frame before an end is filled up with silence.
+    The last frame before an end is filled up with silence. That silence is not the client's, so
+    ``resume`` takes it off the session's clock again.
     """
 
     def __init__(self) -> None:
@@ -28,10 +29,16 @@ class FrameQueue:
         self.ends = 0  # that still wait
         self._waiting: deque[Pcm | End] = deque()
         self._next_frame = 0  # where it begins on the session's clock
+        self._padding = 0  # samples at the end of the track that are not the client's
 
     @property
     def frame_ready(self) -> bool:
         return self.track.end - self._next_frame >= FRAME_SAMPLES
+
+    @property
+    def heard_until(self) -> int:
+        """The end of the client's audio on the track."""
+        return self.track.end - self._padding
 
     @property
     def waiting_samples(self) -> int:
@@ -60,6 +67,7 @@ class FrameQueue:
                 return moved, item
             else:
                 self._waiting.appendleft(item)
+                self._padding = missing
                 self.track.append(np.zeros(missing, np.float32))
         return moved, None
 
@@ -67,3 +75,10 @@ class FrameQueue:
         start = self._next_frame
         self._next_frame += FRAME_SAMPLES
         return self.track.slice(start, self._next_frame)
+
+    def resume(self) -> int:
+        """After an end: go on where the client's audio ended, and say where that is."""
+        at_sample, self._padding = self.heard_until, 0
+        self.track.restart(at_sample)
+        self._next_frame = at_sample
+        return at_sample

@@ -126,12 +126,14 @@ class Slot:
         if stopped is not None:
             self._stopped(stopped, work)
         self._end(now, work)
-        self._track.drop_before(self._endpointer.now_sample)
+        at_sample = self.audio.resume()
+        self._endpointer.reset(at_sample)
+        self._cut_sample = min(self._cut_sample, at_sample)
         return work
 
     def _stopped(self, stopped: Stopped, work: Work) -> None:
         start = max(stopped.start_sample, self._cut_sample)
-        stop = stopped.at_sample
+        stop = min(stopped.at_sample, self.audio.heard_until)
         if stop > start:
             self._open.add(self._track.slice(start, stop), start, stopped.speech_end_sample)
         at_s, turn_id = stop / SAMPLE_RATE, self._open.turn.turn_id
