@@ -227,10 +227,13 @@ def test_a_partial_in_the_encoder_can_be_cancelled(backend: TorchWhisper, clips:
     assert backend.capacity(job(clips[0], 2, is_final=False)) == 1
 
 
-def test_a_bad_job_fails_alone(multilingual: TorchWhisper, clips: list[Pcm]) -> None:
+def test_a_bad_job_fails_alone_and_is_logged_with_its_session_and_turn(
+    multilingual: TorchWhisper, clips: list[Pcm], caplog: pytest.LogCaptureFixture
+) -> None:
     good, bad = run(multilingual, job(clips[0], 1), job(clips[0], 2, language="xx"))
     assert good.error is None
     assert isinstance(bad.error, AsrFailed)
+    assert "session 2 turn 0" in caplog.text
     assert multilingual.capacity(good.job) == 1
 
 
