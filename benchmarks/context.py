@@ -41,13 +41,15 @@ from whisper_normalizer.english import EnglishTextNormalizer
 from benchmarks.load import results
 from engine.asr.backend import AsrBackend, AsrJob
 from engine.asr.ct2 import CTranslate2Whisper
-from engine.asr_lane import AsrLane, Submit
+from engine.asr_lane import AsrLane
 from engine.config import EngineSettings
+from engine.frames import End
 from engine.models import resolve
-from engine.slot import End, Slot
+from engine.slot import Slot
 from engine.types import SAMPLE_RATE, Pcm, SessionOptions, Transcript
 from engine.vad.silero import SileroVad
 from engine.whisper.backend import TorchWhisper
+from engine.work import Submit
 from server.audio_file import read_pcm
 
 Hearing = tuple[list[int], float]
@@ -186,7 +188,7 @@ def engine(
         options = SessionOptions(language="en", partials=streamed)
         slot = Slot(next(keys), 0, options, settings, backend.decode)
         slot.put(pcm)
-        slot.put(End(0.0))
+        slot.put(End())
         lane = AsrLane(backend, lambda _: None)
         while True:
             _, end = slot.take()
@@ -194,9 +196,9 @@ def engine(
                 probability = vad.step(slot.frame()[None], np.zeros(1, np.int64))[0]
                 work = slot.heard(float(probability), 0.0, idle=streamed)
             else:
-                work = slot.end(end, 0.0)
-            while work.submit is not None:
-                commands = [Submit(work.submit)]
+                work = slot.end(0.0)
+            while work.submitted is not None:
+                commands = [Submit(work.submitted)]
                 while not (heard := lane.turn(commands)):
                     commands = []
                 work = slot.answer(heard[0].hypothesis, heard[0].verdict, 0.0)

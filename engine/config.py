@@ -126,6 +126,9 @@ class EngineSettings(BaseModel):
     max_buffered_s: float = Field(
         60.0, ge=5, le=3600, description="un-decoded audio of a session before TCP pushes back"
     )
+    step_timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="longest step of a worker before it counts as hanging"
+    )
     segment_timeout_s: float = Field(
         60.0, gt=0, le=3600, description="longest time from a segment's end to its transcript"
     )

@@ -16,6 +16,7 @@ from engine.config import EngineSettings
 from engine.errors import ModelError, Overloaded
 from engine.llm.load import load as load_llm
 from engine.llm_lane import LlmLane
+from engine.preflight import check_models
 from engine.speech_lane import SpeechLane
 from engine.types import (
     AssumedAfter,
@@ -78,16 +79,28 @@ class Engine:
         """What has broken for good: only a new process mends it."""
         if not self._started:
             return None
-        return self._speech.problem or self._asr.problem or self._llm.dead
+        return self._speech.dead or self._asr.dead or self._llm.dead
+
+    @property
+    def lag_s(self) -> float:
+        """How far behind speech is: finals without a result, commands behind a long step."""
+        return max(self._asr.lag_s, self._speech.lag_s) if self._started else 0.0
 
     def start(self) -> None:
         """Load and warm the models; blocks for seconds. Raises ``ModelError``."""
-        self._llm.begin()
         device = pick_device(self._settings.device)
+        check_models(self._settings)
+        self._llm.begin()
         backend = load_asr(self._settings, device)
         vad = SileroVad(self._settings.max_sessions, device)
         self._speech = SpeechLane(vad, backend.decode, self._settings, self._deliver)
-        self._asr = AsrLane(backend, self._speech.answer)
+        self._asr = AsrLane(
+            backend,
+            self._speech.answer,
+            step_limit_s=self._settings.step_timeout_s,
+            on_death=self._speech.stop,
+        )
+        metrics.watch_lag(self)
         for model in (backend, vad):
             started = time.monotonic()
             model.warmup()
@@ -100,9 +113,11 @@ class Engine:
 
     def open(self, options: SessionOptions) -> int:
         """Reserve a slot and return its key. Raises ``Overloaded``."""
-        limit, lag = self._settings.max_sessions, self._asr.lag_s
+        limit, lag = self._settings.max_sessions, self.lag_s
         if len(self._open) >= limit:
             raise Overloaded(f"All {limit} places are taken.", _RETRY_AFTER_MS)
+        if stalled := self._speech.stalled or self._asr.stalled:
+            raise Overloaded(f"Nobody can be heard now: {stalled}.", _RETRY_AFTER_MS)
         if lag > self._settings.max_lag_s:
             raise Overloaded(f"Speech waits {lag:.1f} s already.", round(lag * 1000))
         return self._begin(options)
@@ -126,7 +141,7 @@ class Engine:
 
     def end_segment(self, key: int) -> None:
         """End the session's segment: one final ``Transcript`` or ``Failure`` follows."""
-        self._speech.post(EndSegment(key, time.monotonic()))
+        self._speech.post(EndSegment(key))
 
     def generate(self, request: GenerateRequest) -> None:
         """Ask for a reply. Raises ``Overloaded``, ``LlmFailed``."""
@@ -134,7 +149,7 @@ class Engine:
 
     def anticipate(self, request: GenerateRequest, after: AssumedAfter = "pause") -> None:
         """Begin a reply before it is asked for, or its prompt, as far as speech leaves room."""
-        if self._settings.early_start and not self._asr.lag_s:
+        if self._settings.early_start and not self._asr.finals_wait:
             self._llm.anticipate(request, after, self._asr.idle)
 
     def withdraw(self, key: int, turn_id: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,7 +18,8 @@ class Inbox(Generic[T]):
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._items: deque[T] = deque()
+        self._items: list[T] = []
+        self._places: dict[Hashable, int] = {}  # of items that newer ones may replace
         self._changed = threading.Condition()
         self._awake = False
         self._closed = False
@@ -30,14 +31,22 @@ class Inbox(Generic[T]):
     def closed(self) -> bool:
         return self._closed
 
-    def put(self, item: T, *, force: bool = False) -> bool:
+    def put(self, item: T, *, force: bool = False, replaces: Hashable = None) -> bool:
         """Append ``item``; False if the inbox is full or closed.
 
-        ``force`` skips the bound, for the few commands that free resources (cancel, close).
+        ``force`` skips the bound, for commands that free resources (cancel, close), and where the
+        writers keep a bound of their own. An item that ``replaces`` something takes the place of
+        the waiting item that was put with an equal value, if there is one.
         """
         with self._changed:
             if self._closed or (not force and len(self._items) >= self._capacity):
                 return False
+            place = self._places.get(replaces) if replaces is not None else None
+            if place is not None:
+                self._items[place] = item
+                return True
+            if replaces is not None:
+                self._places[replaces] = len(self._items)
             self._items.append(item)
             self._changed.notify()
             return True
@@ -59,6 +68,6 @@ class Inbox(Generic[T]):
             if not (self._items or self._awake or self._closed):
                 self._changed.wait(timeout_s)
             self._awake = False
-            items = list(self._items)
-            self._items.clear()
+            items, self._items = self._items, []
+            self._places.clear()
             return items

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable
 
 from engine.client import Deliver
 from engine.config import EngineSettings
-from engine.errors import LlmFailed, ModelError, Overloaded
+from engine.errors import AntiphonError, LlmFailed, ModelError, Overloaded
 from engine.inbox import Inbox
 from engine.llm.backend import LlmBackend, Wake
 from engine.llm.early import Early, Withdraw
 from engine.llm.jobs import Command, Job, JobId, LlmJobs
+from engine.step_watch import StepWatch
 from engine.types import AssumedAfter, Cancel, CloseSlot, Failure, GenerateRequest
+
+log = logging.getLogger(__name__)
 
 _DRAIN_S = 5.0  # how long a closing lane waits for a backend to let its jobs go
 
@@ -42,6 +46,8 @@ class LlmLane:
         self._lock = threading.Lock()
         self._open: set[JobId] = set()
         self._problem: str | None = None
+        self._watch = StepWatch("the language model", settings.step_timeout_s, clock)
+        self._letting_go_since: float | None = None  # as of the last turn, for other threads
         self._backend: LlmBackend | None = None
         self._closing = False
         self._loaded = threading.Event()
@@ -60,9 +66,17 @@ class LlmLane:
     @property
     def problem(self) -> str | None:
         """Why there are no replies, now or any more, for people."""
-        if self._problem is None and self._backend is not None:
-            return self._backend.problem
-        return self._problem
+        if self._problem is not None or self._backend is None:
+            return self._problem
+        return self._backend.problem or self.stalled
+
+    @property
+    def stalled(self) -> str | None:
+        """Why the model seems to hang, which may pass."""
+        since, limit_s = self._letting_go_since, self._settings.step_timeout_s
+        if since is not None and (spent_s := self._clock() - since) > limit_s:
+            return f"the language model hangs: it was told to stop a reply {spent_s:.0f} s ago"
+        return self._watch.problem
 
     @property
     def dead(self) -> str | None:
@@ -129,7 +143,9 @@ class LlmLane:
     def _run(self) -> None:
         try:
             backend = self._load(self._inbox.wake)
-        except Exception as error:  # noqa: BLE001 - `wait_ready` raises it on its caller's thread
+        except Exception as error:  # `wait_ready` raises it on its caller's thread
+            if not isinstance(error, AntiphonError):  # those say themselves what is wrong
+                log.exception("the language model does not load")
             self._die(f"the language model does not load: {error}")
             self._loaded.set()
             return
@@ -144,7 +160,8 @@ class LlmLane:
             self._loaded.set()
             self._loop(jobs)
             self._drain(jobs)
-        except Exception as error:  # noqa: BLE001 - one engine, so every job dies with it
+        except Exception as error:  # one engine, so every job dies with it
+            log.exception("the language model failed; it had %s", jobs.names())
             self._die(f"the language model failed: {error}", jobs)
         finally:
             self._loaded.set()
@@ -154,7 +171,10 @@ class LlmLane:
             self._turn(jobs, jobs.wait_s())
 
     def _turn(self, jobs: LlmJobs, wait_s: float | None) -> None:
-        events = jobs.turn(self._inbox.drain(wait_s))
+        commands = self._inbox.drain(wait_s)
+        with self._watch.step():
+            events = jobs.turn(commands)
+        self._letting_go_since = jobs.letting_go_since
         self._release(jobs.take_ended())
         if events:
             self._deliver(events)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from typing import Protocol
+
 from prometheus_client import Counter, Gauge, Histogram
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -14,7 +17,7 @@ STAGE_SECONDS = Histogram(
     "antiphon_stage_seconds", "Time spent in a stage", ["stage"], buckets=_LATENCY_S
 )
 ERRORS = Counter("antiphon_errors", "Errors by code", ["code"])
-LAG_SECONDS = Gauge("antiphon_lag_seconds", "Age of the oldest waiting final segment")
+LAG_SECONDS = Gauge("antiphon_lag_seconds", "Age of the oldest final segment without a result")
 EARLY_REPLIES = Counter(
     "antiphon_early_replies",
     "Replies begun before the turn was over, after a pause or a sentence: hit, miss, prefilled "
@@ -28,3 +31,19 @@ EARLY_PIECES = Counter(
 )
 MEL_FRAMES = Counter("antiphon_mel_frames", "Log-mel frames computed, one for 10 ms of speech")
 LLM_TOKENS = Counter("antiphon_llm_tokens", "Tokens by kind; estimated: nobody counted", ["kind"])
+
+
+class _Lagging(Protocol):
+    @property
+    def lag_s(self) -> float: ...
+
+
+def watch_lag(engine: _Lagging) -> None:
+    """Ask at each scrape, since a lane that hangs sets nothing. ``engine`` is not kept alive."""
+    known = weakref.ref(engine)
+
+    def lag_s() -> float:
+        found = known()
+        return 0.0 if found is None else found.lag_s
+
+    LAG_SECONDS.set_function(lag_s)

@@ -8,9 +8,7 @@ effect after every frame that came before it.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import replace
 
 from engine import unheard
 from engine.asr.agreement import Decode
@@ -18,15 +16,17 @@ from engine.asr.backend import Hypothesis
 from engine.asr.guards import Verdict, retry
 from engine.config import EngineSettings
 from engine.errors import AsrFailed
+from engine.frames import End, FrameQueue
 from engine.job import Ask, job_of
 from engine.language import SpokenLanguage
-from engine.track import Track, quietest
+from engine.track import quietest
 from engine.turn import (
     CUT_SEARCH_S,
     NOT_KNOWN,
     PAUSE_CLOSES_FROM,
     Turn,
     Window,
+    WindowStatus,
 )
 from engine.types import (
     SAMPLE_RATE,
@@ -38,20 +38,13 @@ from engine.types import (
     SpeechStarted,
     SpeechStopped,
 )
-from engine.vad.endpointer import FRAME_SAMPLES, Endpointer, EndpointerConfig, Started, Stopped
+from engine.vad.endpointer import Endpointer, EndpointerConfig, Started, Stopped
 from engine.voiced import Voiced
-from engine.work import Work
+from engine.work import CancelJobs, Promote, Submit, Work
 
 # A pause this long may be the end: what was said is decoded at once, so that when the end is
 # declared, the transcript is there already.
 _PAUSE_SAMPLES = SAMPLE_RATE // 5
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """The client's word that its segment is over, in its place among the audio."""
-
-    at: float
 
 
 class Slot:
@@ -72,9 +65,10 @@ class Slot:
         self._decode = decode
         self._window_samples = round(settings.window_s * SAMPLE_RATE)
         self._endpointer = Endpointer(EndpointerConfig.of(settings))
-        self._track = Track()
+        self.audio = FrameQueue()
+        self._track = self.audio.track
         self._voiced = Voiced()
-        self._waiting: deque[Pcm | End] = deque()
+        self._cancelled: set[int] = set()  # later turns whose ends still wait
         self._language = SpokenLanguage(options)
         self._next_turn = 0
         self._cut_sample = 0  # speech before it went into an earlier window
@@ -86,7 +80,7 @@ class Slot:
     # ---- audio in -----------------------------------------------------------------------
 
     def put(self, item: Pcm | End) -> None:
-        self._waiting.append(item)
+        self.audio.put(item)
 
     @property
     def blocked(self) -> bool:
@@ -94,40 +88,22 @@ class Slot:
         return self._undecoded_samples > self._settings.max_buffered_s * SAMPLE_RATE
 
     def take(self) -> tuple[int, End | None]:
-        """Move audio from the queue to the track until a frame is whole or the segment ends.
-
-        Returns the samples moved, and the end if that came first. The last frame before an end
-        is filled up with silence, and heard before the end is returned.
-        """
-        moved = 0
-        while self._waiting and not self.frame_ready and not self.blocked:
-            item = self._waiting[0]
-            if isinstance(item, End):
-                missing = -(self._track.end - self._endpointer.now_sample) % FRAME_SAMPLES
-                if not missing:
-                    self._waiting.popleft()
-                    return moved, item
-                item = np.zeros(missing, np.float32)
-            else:
-                self._waiting.popleft()
-                moved += len(item)
-            self._track.append(item)
-        return moved, None
+        """Bring the next frame forward: the samples that it took, and the end that came first."""
+        return (0, None) if self.blocked else self.audio.take()
 
     @property
     def frame_ready(self) -> bool:
-        return self._track.end - self._endpointer.now_sample >= FRAME_SAMPLES
+        return self.audio.frame_ready
 
     def frame(self) -> Pcm:
         """The next 512 samples; ``heard`` must follow."""
-        now = self._endpointer.now_sample
-        return self._track.slice(now, now + FRAME_SAMPLES)
+        return self.audio.frame()
 
     # ---- what VAD says ------------------------------------------------------------------
 
     def heard(self, probability: float, now: float, idle: bool) -> Work:
         """Take a frame's speech probability; ``idle``: the speech model has nothing to do."""
-        work = Work([])
+        work = Work()
         changed = self._endpointer.push(probability)
         self._voiced.add(self._endpointer.now_sample, probability)
         match changed:
@@ -154,21 +130,25 @@ class Slot:
         self._forget(max(self._endpointer.keep_from_sample, self._cut_sample))
         return work
 
-    def end(self, end: End, now: float) -> Work:
+    def end(self, now: float) -> Work:
         """The client's segment is over."""
-        work = Work([])
+        work = Work()
         stopped = self._endpointer.flush()
         if stopped is not None:
             self._stopped(stopped, work)
-        self._end(end.at, work, now)
-        self._forget(self._endpointer.now_sample)
+        self._end(now, work)
+        at_sample = self.audio.resume()
+        self._endpointer.reset(at_sample)
+        self._voiced.clear()
+        self._cut_sample = min(self._cut_sample, at_sample)
         return work
 
     def _stopped(self, stopped: Stopped, work: Work) -> None:
         start = max(stopped.start_sample, self._cut_sample)
-        if stopped.at_sample > start:
-            self._keep(start, stopped.at_sample, stopped.speech_end_sample)
-        at_s, turn_id = stopped.at_sample / SAMPLE_RATE, self._open.turn.turn_id
+        stop = min(stopped.at_sample, self.audio.heard_until)
+        if stop > start:
+            self._keep(start, stop, stopped.speech_end_sample)
+        at_s, turn_id = stop / SAMPLE_RATE, self._open.turn.turn_id
         work.events.append(SpeechStopped(self.key, turn_id, at_s))
 
     def _keep(self, start: int, end: int, until: int) -> None:
@@ -179,21 +159,21 @@ class Slot:
         self._track.drop_before(before)
         self._voiced.drop_before(before)
 
-    def _end(self, spoken_at: float, work: Work, now: float | None = None) -> None:
+    def _end(self, now: float, work: Work) -> None:
         """Close the turn; its transcript follows when all its windows are decoded."""
-        self._open.turn.speech_end = spoken_at
         self._open.is_last = True
-        self._closed.append(self._open)
-        self._undecoded_samples += self._open.samples
+        self._queue(self._open)
         self._open = self._new_window()
         self._assumed = NOT_KNOWN
-        self._decode_next(spoken_at if now is None else now, work)
+        self._decode_next(now, work)
 
     # ---- windows ------------------------------------------------------------------------
 
     def _new_window(self, turn: Turn | None = None, *, begins_anew: bool = False) -> Window:
         if turn is None:
-            turn = Turn(self.key, self._next_turn)
+            turn_id = self._next_turn
+            turn = Turn(self.key, turn_id, cancelled=turn_id in self._cancelled)
+            self._cancelled.discard(turn_id)
             self._next_turn += 1
         return Window.open(turn, self._decode, begins_anew=begins_anew)
 
@@ -212,9 +192,14 @@ class Slot:
     def _close_window(self, *, begins_anew: bool = False) -> None:
         """The turn goes on in a next window, with this one's text as its context unless that
         ``begins_anew``."""
-        self._closed.append(self._open)
-        self._undecoded_samples += self._open.samples
+        self._queue(self._open)
         self._open = self._new_window(self._open.turn, begins_anew=begins_anew)
+
+    def _queue(self, window: Window) -> None:
+        """A closed window waits to be decoded, unless nobody wants its turn any more."""
+        if not window.turn.cancelled:
+            self._closed.append(window)
+            self._undecoded_samples += window.samples
 
     def _cut(self, now: float, work: Work) -> None:
         """The window is full: cut the growing span at the quietest place of its last seconds."""
@@ -235,13 +220,18 @@ class Slot:
         window = self._open
         start = self._growing_start
         until = self._endpointer.speech_end_sample
-        if start is None or self._closed or work.submit is not None:
+        if start is None or self._closed or work.orders or window.turn.cancelled:
             return
-        since = until - (window.asked.until_sample if window.asked else start)
+        asked = window.asked
+        since = until - (asked.until_sample if asked else start)
+        fit = since <= 0 and asked is not None and asked.stands_in
         pausing = self._endpointer.now_sample - until >= _PAUSE_SAMPLES
         due = self.options.partials and since >= self._settings.partial_interval_s * SAMPLE_RATE
-        again = pausing and since <= 0 and window.doubted
-        if not (due or (pausing and idle and (since > 0 or again))):
+        again = pausing and fit and window.doubted
+        # Where partials are on, what was said before a pause goes ahead of other partials: it is
+        # the likeliest to stand for a final, and costs no more than the partial that it replaces.
+        ahead = self.options.partials and since > 0
+        if not (due or (pausing and ((idle and (again or not fit)) or ahead))):
             return
         end = self._endpointer.now_sample
         pcm = window.pcm(self._track.slice(start, end))
@@ -253,22 +243,25 @@ class Slot:
     ) -> None:
         ask = replace(ask, attend=self._settings.settle == "attention")
         job = job_of(window, pcm, frames, until, self.options, ask, now)
-        window.pending = True
-        window.asked = work.submit = self._language.ask(job, window)
+        window.status = WindowStatus.FINALIZING if ask.final else WindowStatus.SPECULATING
+        window.asked = self._language.ask(job, window)
+        work.orders.append(Submit(window.asked))
 
     def _decode_next(self, now: float, work: Work) -> None:
         """Bring the oldest closed window to its end: without asking where nothing is to ask."""
         while self._closed:
             window = self._closed[0]
             asked, answered = window.asked, window.answered
-            if asked is not None and asked.is_final:
+            if window.status is WindowStatus.FINALIZING:
                 return
             if not window.samples or window.turn.failure is not None:
-                self._finish(None, now, work)
-            elif answered is not None and answered.job.until_sample == window.until_sample:
-                self._finish(answered, now, work)
-            elif window.pending and asked and asked.until_sample == window.until_sample:
-                window.asked = work.promote = replace(asked, is_final=True)
+                self._finish(None, work)
+            elif answered is not None and window.may_end_with(answered.job):
+                self._finish(answered, work)
+            elif asked is not None and window.awaits(asked) and window.may_end_with(asked):
+                window.status = WindowStatus.FINALIZING
+                window.asked = replace(asked, is_final=True, queued_at=now)
+                work.orders.append(Promote(window.asked))
                 return
             else:
                 pcm, frames = window.pcm(), window.frames()
@@ -277,13 +270,12 @@ class Slot:
 
     def answer(self, hypothesis: Hypothesis, verdict: Verdict, now: float) -> Work:
         """Take the speech model's result. One that nobody waits for any more is dropped."""
-        work = Work([])
+        work = Work()
         job = hypothesis.job
         head = self._closed[0] if self._closed else None
-        if head is not None and head.owns(job):
-            if head.asked is not None and job.until_sample == head.asked.until_sample:
-                self._settle(head, hypothesis, verdict, now, work)
-        elif self._open.owns(job) and not job.is_final:
+        if head is not None and head.awaits(job):
+            self._settle(head, hypothesis, verdict, now, work)
+        elif self._open.owns(job) and not self._open.turn.cancelled:
             self._partial(hypothesis, verdict, work)
         return work
 
@@ -295,19 +287,20 @@ class Slot:
         poor = verdict is Verdict.RETRY and not job.is_final
         again = retry(replace(job, is_final=True)) if poor else None
         if again is not None:
-            head.asked = work.submit = again
+            head.asked = again
+            work.orders.append(Submit(again))
             return
         if hypothesis.error is not None:
             head.turn.failure = str(hypothesis.error)
         spoken = hypothesis.error is None and verdict is not Verdict.NO_SPEECH
-        self._finish(hypothesis if spoken else None, now, work)
+        self._finish(hypothesis if spoken else None, work)
         self._decode_next(now, work)
 
     def _partial(self, hypothesis: Hypothesis, verdict: Verdict, work: Work) -> None:
         window = self._open
         settled = window.agreement.settled
-        if window.asked is not None and hypothesis.job.until_sample == window.asked.until_sample:
-            window.pending = False
+        if window.awaits(hypothesis.job):
+            window.status = WindowStatus.OPEN
         if verdict is not Verdict.KEEP or hypothesis.tokens[: len(settled)] != settled:
             return
         if window.knows_better(hypothesis):
@@ -331,6 +324,8 @@ class Slot:
 
     def _assume(self, work: Work) -> None:
         """Tell what the transcript will be, or that this is not known any more."""
+        if self._open.turn.cancelled:
+            return
         assumed = self._known_text(), NOT_KNOWN[1]
         if assumed == NOT_KNOWN and self._growing_start is not None and not self._closed:
             assumed = self._open.finished(self._endpointer.speech_end_sample)
@@ -348,11 +343,13 @@ class Slot:
         elif not window.samples and not self._closed:
             return window.turn.text.strip()
         answered = window.answered
-        if self._closed or answered is None or answered.job.until_sample != until:
+        if self._closed or answered is None or not answered.job.stands_in:
+            return ""
+        if answered.job.until_sample != until:
             return ""
         return (window.turn.text + answered.text).strip()
 
-    def _finish(self, hypothesis: Hypothesis | None, now: float, work: Work) -> None:
+    def _finish(self, hypothesis: Hypothesis | None, work: Work) -> None:
         """The head is decoded (None: to nothing); after a turn's last window it is transcribed."""
         window = self._closed.popleft()
         turn = window.turn
@@ -369,18 +366,33 @@ class Slot:
         if window.is_last and turn.failure is not None:
             work.events.append(Failure(self.key, turn.turn_id, AsrFailed.code, turn.failure))
         elif window.is_last:
-            queued_at = window.asked.queued_at if window.asked else None
-            work.events.append(turn.final(turn.language or self._language.last, queued_at, now))
+            work.events.append(turn.final(turn.language or self._language.last))
 
     # ---- going away ---------------------------------------------------------------------
 
     def cancel(self, turn_id: int, now: float) -> Work:
-        """Stop decoding an ended turn; nothing more is said of it."""
-        work = Work([])
-        turn = next((w.turn for w in self._closed if w.turn.turn_id == turn_id), None)
-        if turn is not None and turn is not self._open.turn:
-            gone = [window for window in self._closed if window.turn is turn]
-            self._undecoded_samples -= sum(window.samples for window in gone)
-            self._closed = deque(window for window in self._closed if window.turn is not turn)
-            self._decode_next(now, work)
+        """Stop decoding a turn that has ended, or whose end still waits behind audio.
+
+        Nothing more is said of it, and its place in the order of the ends stays.
+        """
+        work = Work()
+        turn, ahead = self._open.turn, turn_id - self._open.turn.turn_id
+        if ahead >= self.audio.ends:
+            return work  # nobody has ended it
+        if ahead > 0:
+            self._cancelled.add(turn_id)
+            return work
+        if ahead == 0:
+            turn.cancelled = True
+            self._open.status, self._open.answered = WindowStatus.OPEN, None
+        gone = [window for window in self._closed if window.turn.turn_id == turn_id]
+        if gone or ahead == 0:
+            work.orders.append(CancelJobs(self.key, turn_id))
+        self._undecoded_samples -= sum(window.samples for window in gone)
+        self._closed = deque(w for w in self._closed if w.turn.turn_id != turn_id)
+        self._decode_next(now, work)
         return work
+
+    def close(self) -> Work:
+        """The session is over: nothing of it is decoded any more."""
+        return Work(orders=[CancelJobs(self.key, None)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,8 +20,12 @@ from engine.asr.agreement import Decode
 from engine.asr_lane import AsrLane, Heard
 from engine.client import Deliver
 from engine.config import EngineSettings
+from engine.errors import AsrFailed
+from engine.frames import End
 from engine.inbox import Inbox
-from engine.slot import End, Slot
+from engine.slot import Slot
+from engine.step_watch import StepWatch
+from engine.turn_ledger import TurnLedger
 from engine.types import (
     AudioChunk,
     AudioConsumed,
@@ -28,8 +33,11 @@ from engine.types import (
     CloseSlot,
     EndSegment,
     Event,
+    Failure,
     OpenSlot,
+    SegmentEnded,
     SpeechCommand,
+    Transcript,
 )
 from engine.vad.model import VadModel
 from engine.work import Work
@@ -45,8 +53,22 @@ class _Answers:
     heard: Sequence[Heard]
 
 
+@dataclass(frozen=True, slots=True)
+class _Stopped:
+    """The speech model's lane has stopped: what was asked of it will not come back."""
+
+    problem: str
+
+
+_Command = SpeechCommand | _Answers | _Stopped
+
+
 class SpeechLane:
-    """Owns slots and VAD; talks to an ``AsrLane`` and, through ``deliver``, to the sessions."""
+    """Owns slots and VAD; talks to an ``AsrLane`` and, through ``deliver``, to the sessions.
+
+    When the lane fails, or the speech model's lane does, it stops to listen but goes on to answer:
+    every segment that has ended, and every later one at its end, with a ``Failure``.
+    """
 
     def __init__(
         self,
@@ -63,14 +85,34 @@ class SpeechLane:
         self._clock = clock
         # The bound on audio is each session's own (max_buffered_s), kept by the front end, which
         # stops reading a socket; so nothing is refused here.
-        self._inbox: Inbox[SpeechCommand | _Answers] = Inbox(capacity=1 << 20)
+        self._inbox: Inbox[_Command] = Inbox(capacity=0)
+        self._commands: deque[_Command] = deque()
         self._slots: dict[int, Slot] = {}
         self._active: dict[int, Slot] = {}  # those that may have something to hear
         self._free_rows = list(range(settings.max_sessions))
+        self._ledger = TurnLedger()
         self._events: list[Event] = []
+        self._consumed: defaultdict[int, int] = defaultdict(int)  # samples, by session
+        self._at_work: int | None = None  # the session whose slot is being asked, for the log
+        self._watch = StepWatch("the speech lane", settings.step_timeout_s, clock)
         self._thread = threading.Thread(target=self._run, name="speech-lane", daemon=True)
         self._lane: AsrLane
-        self.problem: str | None = None
+        self.dead: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why nobody is heard, now or any more."""
+        return self.dead or self.stalled
+
+    @property
+    def stalled(self) -> str | None:
+        """Why it seems to hang, which may pass."""
+        return self._watch.problem
+
+    @property
+    def lag_s(self) -> float:
+        """How long commands may have waited for the present step to end."""
+        return self._watch.busy_s if len(self._inbox) else 0.0
 
     def start(self, asr: AsrLane) -> None:
         """Begin; ``asr`` is the lane that jobs go to, and that answers to ``answer``."""
@@ -84,6 +126,10 @@ class SpeechLane:
         """Results of the speech model, from its lane's thread."""
         self._inbox.put(_Answers(heard), force=True)
 
+    def stop(self, problem: str) -> None:
+        """The speech model's lane has stopped (called from its thread)."""
+        self._inbox.put(_Stopped(problem), force=True)
+
     def close(self) -> None:
         self._inbox.close()
         if self._thread.is_alive():
@@ -93,25 +139,57 @@ class SpeechLane:
     # ---- the lane's thread --------------------------------------------------------------
 
     def _run(self) -> None:
-        try:
-            working = False
-            while not self._inbox.closed:
-                working = self.turn(self._inbox.drain(0.0 if working else None))
-        except Exception as error:  # a dead lane must be seen, whatever killed it
-            log.exception("the speech lane stopped")
-            self.problem = f"the speech lane stopped: {error}"
+        working = False
+        while not self._inbox.closed:
+            working = self.turn(self._inbox.drain(0.0 if working else None))
 
-    def turn(self, commands: Sequence[SpeechCommand | _Answers]) -> bool:
-        """Take commands, listen to at most a second of audio; True if there is more to hear."""
-        for command in commands:
-            self._apply(command)
+    def turn(self, commands: Sequence[_Command]) -> bool:
+        """Take commands, listen to at most a second of audio; True if there is more to do."""
+        self._commands.extend(commands)
+        try:
+            with self._watch.step():
+                return self._step()
+        except Exception as error:  # a dead lane must be seen, whatever killed it
+            log.exception("the speech lane stopped; it was at session %s", self._at_work)
+            if self.dead is not None:
+                raise  # it cannot even answer
+            self._fail(f"the speech lane stopped: {error}")
+            return True
+
+    def _step(self) -> bool:
+        while self._commands:
+            self._obey(self._commands.popleft())
         more = all(self._listen() for _ in range(_ROUNDS))
-        if self._events:
-            events, self._events = self._events, []
-            self._deliver(events)
+        self._tell()
         return more
 
-    def _apply(self, command: SpeechCommand | _Answers) -> None:
+    def _tell(self) -> None:
+        consumed, self._consumed = self._consumed, defaultdict(int)
+        events: list[Event] = [AudioConsumed(key, count) for key, count in consumed.items()]
+        events += self._events
+        self._events = []
+        if events:
+            self._deliver(events)
+
+    def _obey(self, command: _Command) -> None:
+        """Keep the ledger, which must be right whatever a slot does, and pass the command on."""
+        match command:
+            case OpenSlot(key):
+                self._ledger.open(key)
+            case EndSegment(key):
+                self._ledger.end(key)
+            case Cancel(key, turn_id):
+                self._ledger.settle(key, turn_id)
+            case CloseSlot(key):
+                self._ledger.close(key)
+            case _Stopped(problem):
+                self._fail(problem)
+        if self.dead is None:
+            self._apply(command)
+        else:
+            self._refuse(command)
+
+    def _apply(self, command: _Command) -> None:
         match command:
             case _Answers(heard):
                 self._take_answers(heard)
@@ -122,23 +200,44 @@ class SpeechLane:
             case AudioChunk(key, pcm) if slot := self._slots.get(key):
                 slot.put(pcm)
                 self._active[key] = slot
-            case EndSegment(key, at) if slot := self._slots.get(key):
-                slot.put(End(at))
+            case EndSegment(key) if slot := self._slots.get(key):
+                slot.put(End())
                 self._active[key] = slot
             case Cancel(key, turn_id) if slot := self._slots.get(key):
-                self._lane.cancel(key, turn_id)
+                self._at_work = key
                 self._carry_out(slot.cancel(turn_id, self._clock()))
                 self._active[key] = slot  # it may have been blocked
             case CloseSlot(key) if key in self._slots:
-                self._free_rows.append(self._slots.pop(key).vad_row)
+                slot = self._slots.pop(key)
                 self._active.pop(key, None)
-                self._lane.cancel(key)
+                self._free_rows.append(slot.vad_row)
+                self._carry_out(slot.close())
+
+    def _fail(self, problem: str) -> None:
+        """Nobody is heard any more: answer every segment that has ended."""
+        self.dead = self.dead or problem
+        for key, slot in self._slots.items():  # or the front end would wait to read on
+            self._consumed[key] += slot.audio.waiting_samples
+        self._slots.clear()
+        self._active.clear()
+        self._answer_owed()
+
+    def _refuse(self, command: _Command) -> None:
+        if isinstance(command, AudioChunk):
+            self._consumed[command.key] += len(command.pcm)
+        self._answer_owed()
+
+    def _answer_owed(self) -> None:
+        for key, turn_id in self._ledger.owed():
+            self._ledger.settle(key, turn_id)
+            self._events.append(Failure(key, turn_id, AsrFailed.code, str(self.dead)))
 
     def _take_answers(self, answers: Sequence[Heard]) -> None:
         for heard in answers:
             key = heard.hypothesis.job.key
             slot = self._slots.get(key)
             if slot is not None:
+                self._at_work = key
                 self._carry_out(slot.answer(heard.hypothesis, heard.verdict, self._clock()))
                 self._active[key] = slot  # it may have been blocked
 
@@ -155,22 +254,28 @@ class SpeechLane:
         metrics.BATCH_SIZE.labels("vad").observe(len(ready))
         now, idle = self._clock(), self._lane.idle
         for slot, probability in zip(ready, probabilities, strict=True):
+            self._at_work = slot.key
             self._carry_out(slot.heard(float(probability), now, idle))
         return True
 
     def _prepare(self, slot: Slot) -> bool:
         """Bring the slot's next frame forward, ending segments on the way; False if it has none."""
+        self._at_work = slot.key
         while True:
             moved, end = slot.take()
             if moved:
-                self._events.append(AudioConsumed(slot.key, moved))
+                self._consumed[slot.key] += moved
             if end is None:
                 return slot.frame_ready
-            self._carry_out(slot.end(end, self._clock()))
+            self._carry_out(slot.end(self._clock()))
 
     def _carry_out(self, work: Work) -> None:
+        for event in work.events:
+            match event:
+                case SegmentEnded(key):
+                    self._ledger.end(key)
+                case Failure(key, turn_id) | Transcript(key, turn_id, is_final=True):
+                    self._ledger.settle(key, turn_id)
         self._events += work.events
-        if work.submit is not None:
-            self._lane.submit(work.submit)
-        if work.promote is not None:
-            self._lane.promote(work.promote)
+        for order in work.orders:
+            self._lane.post(order)

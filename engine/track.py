@@ -12,7 +12,8 @@ _INITIAL_SAMPLES = 4 * SAMPLE_RATE
 class Track:
     """Samples ``[start, end)`` of a stream; older ones are dropped when nobody needs them.
 
-    Grows by doubling, so appending costs one copy; slices are copies, since the buffer moves.
+    The buffer's size follows what is held, by powers of two, so appending costs one copy; slices
+    are copies, since the buffer moves.
     """
 
     def __init__(self) -> None:
@@ -40,11 +41,20 @@ class Track:
         sample = min(max(sample, self.start), self.end)
         self._offset += sample - self.start
         self.start = sample
+        held = self.end - self.start
+        if len(self._buffer) > _INITIAL_SAMPLES and held <= len(self._buffer) // 8:
+            self._make_room(held)
+
+    def restart(self, at_sample: int) -> None:
+        """Forget everything; what is appended next begins at ``at_sample``."""
+        self.drop_before(self.end)
+        self.start = self.end = at_sample
 
     def _make_room(self, wanted: int) -> None:
         held = self.end - self.start
-        size = len(self._buffer)
-        # Moving to the front is enough while at most half is in use; else the buffer doubles.
+        # Twice of what is wanted, so that moving to the front costs each sample one copy at most;
+        # and no more, or one long chunk would take its room for the rest of the session.
+        size = _INITIAL_SAMPLES
         while 2 * wanted > size:
             size *= 2
         buffer = np.zeros(size, np.float32) if size != len(self._buffer) else self._buffer

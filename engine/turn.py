@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.finished import is_finished
 from engine.asr.guards import is_doubtful
 from engine.asr.words import words_of
-from engine.types import SAMPLE_RATE, AssumedAfter, Pcm, Timeline, Transcript, Word
+from engine.types import SAMPLE_RATE, AssumedAfter, Pcm, Transcript, Word
 from engine.vad.endpointer import FRAME_SAMPLES
 from engine.voiced import speech_samples
 
@@ -40,9 +41,8 @@ class Turn:
     words: list[Word] = field(default_factory=list)
     windows: int = 0
     spoken_s: dict[str, float] = field(default_factory=dict)  # speech in each language
-    speech_end: float | None = None  # when the client, or VAD, said that it was over
-    started_at: float | None = None
     failure: str | None = None
+    cancelled: bool = False  # nothing is decoded for it any more
 
     @property
     def language(self) -> str | None:
@@ -58,7 +58,6 @@ class Turn:
         """Add what a window was decoded to."""
         self.text += hypothesis.text
         self.words += words
-        self.started_at = self.started_at or hypothesis.started_at
 
     def transcript(self, text: str, stable: str, language: str | None) -> Transcript:
         """A partial: ``stable`` is the beginning of ``text`` (both raw) that will not change."""
@@ -66,11 +65,17 @@ class Turn:
         stable_chars = max(0, len(stable) - lead)
         return Transcript(self.key, self.turn_id, text.strip(), stable_chars, False, language)
 
-    def final(self, language: str | None, queued: float | None, now: float) -> Transcript:
-        text = self.text.strip()
-        timeline = Timeline(self.speech_end, queued, self.started_at, now)
-        words = tuple(self.words)
-        return Transcript(self.key, self.turn_id, text, len(text), True, language, timeline, words)
+    def final(self, language: str | None) -> Transcript:
+        text, words = self.text.strip(), tuple(self.words)
+        return Transcript(self.key, self.turn_id, text, len(text), True, language, words)
+
+
+class WindowStatus(Enum):
+    """What the speech model is doing for a window. Windows that are done or cancelled are gone."""
+
+    OPEN = auto()  # nothing
+    SPECULATING = auto()  # ``asked`` is a partial, or a guess that may become the final
+    FINALIZING = auto()  # the result of ``asked``, and of no other job, is the final
 
 
 @dataclass(slots=True)
@@ -88,8 +93,8 @@ class Window:
     is_last: bool = False
     language: str | None = None  # where the model was sure of it before the end
     begins_anew: bool = False  # after a long pause: what was said before it is no context
+    status: WindowStatus = WindowStatus.OPEN
     asked: AsrJob | None = None  # the newest job sent for it
-    pending: bool = False  # its result has not come back yet
     answered: Hypothesis | None = None  # the newest usable result for it
     instead: Hypothesis | None = None  # of words that were too few for its speech: see unheard
 
@@ -121,6 +126,13 @@ class Window:
     def frames(self, growing: Pcm | None = None) -> Pcm:
         """VAD's probabilities in all its speech, and in the span that is still growing."""
         return _joined(self.voiced, growing)
+
+    def words(self, hypothesis: Hypothesis, decode: Decode) -> list[Word]:
+        """Words with times on the session's clock, if the model was asked for them."""
+        if not hypothesis.token_times:
+            return []
+        words = words_of(hypothesis.tokens, hypothesis.token_times, decode)
+        return [self.on_session_clock(word) for word in words]
 
     def on_session_clock(self, word: Word) -> Word:
         """``word``, timed in this window, put back to where it was said: VAD left out silence."""
@@ -159,13 +171,6 @@ class Window:
             first, last = first - len(span), last - len(span)
         return samples / SAMPLE_RATE
 
-    def words(self, hypothesis: Hypothesis, decode: Decode) -> list[Word]:
-        """Words with times on the session's clock, if the model was asked for them."""
-        if not hypothesis.token_times:
-            return []
-        words = words_of(hypothesis.tokens, hypothesis.token_times, decode)
-        return [self.on_session_clock(word) for word in words]
-
     def better(self, hypothesis: Hypothesis | None) -> Hypothesis | None:
         """What it was heard as before, if it is no more now."""
         if self.instead is None:
@@ -200,6 +205,17 @@ class Window:
 
     def owns(self, job: AsrJob) -> bool:
         return (job.turn_id, job.window) == (self.turn.turn_id, self.index)
+
+    def awaits(self, job: AsrJob) -> bool:
+        """``job`` is the newest one sent for it, and has not come back yet."""
+        if self.asked is None or self.status is WindowStatus.OPEN:
+            return False
+        return self.asked.number == job.number
+
+    def may_end_with(self, job: AsrJob) -> bool:
+        """``job`` covers all of the closed window, and was checked as a final is: other partials
+        are not aligned, so speech that Whisper left out of them goes unnoticed."""
+        return job.until_sample == self.until_sample and (job.is_final or job.stands_in)
 
 
 def _joined(parts: list[Pcm], last: Pcm | None) -> Pcm:

@@ -3,13 +3,13 @@
 All are frozen. Everything that can go stale carries ``(key, turn_id)``: ``key`` names one
 opening of one session and is never used twice, so a late result cannot reach a slot's next
 tenant; ``turn_id`` counts a session's segments from 0 in the order in which they end.
-Audio is mono float32 in [-1, 1] at ``SAMPLE_RATE``; times of the timeline are
-``time.monotonic()`` seconds.
+Audio is mono float32 in [-1, 1] at ``SAMPLE_RATE``; times are seconds of the session's clock, which
+counts the samples that its client sent since it was opened.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -39,16 +39,6 @@ class SessionOptions:
     words: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """When a turn passed each stage; ``None`` where it did not get there."""
-
-    speech_end: float | None = None
-    asr_queued: float | None = None
-    asr_started: float | None = None
-    asr_done: float | None = None
-
-
 # ---- commands: server -> speech lane -------------------------------------------------------
 
 
@@ -66,10 +56,9 @@ class AudioChunk:
 
 @dataclass(frozen=True, slots=True)
 class EndSegment:
-    """The client says that its segment is over; ``at`` is when it said so."""
+    """The client says that its segment is over."""
 
     key: int
-    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +130,6 @@ class Transcript:
     stable_chars: int
     is_final: bool
     language: str | None = None
-    timeline: Timeline = field(default_factory=Timeline)
     words: tuple[Word, ...] = ()
 
 

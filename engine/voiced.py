@@ -44,6 +44,10 @@ class Voiced:
         while self._frames and self._frames[0][0] + FRAME_SAMPLES <= sample:
             self._frames.popleft()
 
+    def clear(self) -> None:
+        """Forget every frame; the next may lie before the last, where padding was taken off."""
+        self._frames.clear()
+
 
 def _array(probabilities: Iterable[float]) -> Pcm:
     return np.fromiter(probabilities, np.float32)

@@ -48,6 +48,9 @@ from server.turn import Stage, Turn
 NO_SPEECH = "No speech was found in this segment."
 EMPTY_REPLY = "The language model's reply was empty."
 
+# The engine ends a reply that takes longer than its limit. Only if it does not, the session does.
+LLM_FAILSAFE_S = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Send:
@@ -315,7 +318,7 @@ class Session:
             turn = self._turns[0]
             if turn.stage is Stage.HEARD and turn.text:
                 turn.stage = Stage.REPLYING
-                turn.deadline = now + self._policy.llm_timeout_s
+                turn.deadline = now + self._policy.llm_timeout_s + LLM_FAILSAFE_S
                 yield Generate(self._request(turn.turn_id, turn.text))
                 return
             if turn.stage is Stage.HEARD:

@@ -14,7 +14,8 @@ from typing import Protocol
 
 from engine.asr.backend import AsrJob
 from engine.asr.guards import Verdict
-from engine.asr_lane import AsrLane, CancelJobs, Heard, Submit
+from engine.asr_lane import AsrLane, Heard
+from engine.work import CancelJobs, Submit
 
 Turn = tuple[int, int]  # speaker, utterance
 

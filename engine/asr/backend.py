@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Literal, Protocol
 
 from engine.types import SAMPLE_RATE, Pcm
 
 Task = Literal["transcribe", "translate"]
+
+_numbers = count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class AsrJob:
 
     With ``language=None`` the language is detected, among ``languages`` where any are named;
     ``last_language`` stands where the detection is unclear. ``context`` is left out where the
-    detected language is another one than ``last_language``.
+    detected language is another one than ``last_language``. ``number`` names the job: copies made
+    by ``replace``, to promote it or to try again, keep it.
     """
 
     key: int
@@ -51,6 +55,7 @@ class AsrJob:
     queued_at: float = 0.0
     attempt: int = 0
     frames: Pcm | None = None
+    number: int = field(default_factory=_numbers.__next__)
 
     @property
     def seconds(self) -> float:
@@ -74,7 +79,6 @@ class Hypothesis:
     language: str | None = None
     avg_logprob: float = 0.0
     no_speech_prob: float = 0.0
-    started_at: float = 0.0
     token_logprobs: tuple[float, ...] = ()
     token_times: tuple[float, ...] = ()
     settled: int | None = None
@@ -97,6 +101,10 @@ class AsrBackend(Protocol):
         ...
 
     def submit(self, jobs: Sequence[AsrJob]) -> None: ...
+
+    def promote(self, job: AsrJob) -> None:
+        """``job`` is a final by now: the submitted one of its number is as urgent as any."""
+        ...
 
     def cancel(self, key: int, turn_id: int | None = None) -> None:
         """Forget a turn's jobs, or all of a session's; they may or may not come back."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,20 +82,24 @@ class CTranslate2Whisper:
     def submit(self, jobs: Sequence[AsrJob]) -> None:
         self._jobs.extend(jobs)
 
+    def promote(self, job: AsrJob) -> None:
+        """Nothing to do: a step runs all its jobs as one batch."""
+
     def cancel(self, key: int, turn_id: int | None = None) -> None:
-        """Nothing to do: a step ends all its jobs, and late results are dropped by their id."""
+        """Nothing to do: a step ends all its jobs, and the lane drops late results."""
 
     def step(self) -> list[Hypothesis]:
         """Encode and decode every submitted job; a batch that fails is tried one by one."""
         jobs, self._jobs = self._jobs, []
-        started_at = time.monotonic()
         try:
-            return self._run(jobs, started_at)
+            return self._run(jobs)
         except (RuntimeError, ValueError, ModelError) as error:
+            who = ", ".join(f"session {job.key} turn {job.turn_id}" for job in jobs)
             if len(jobs) == 1:
+                log.warning("%s: a segment of %.1f s failed: %s", who, jobs[0].seconds, error)
                 failure = AsrFailed(f"{self.name} failed on a segment: {error}")
-                return [Hypothesis(jobs[0], error=failure, started_at=started_at)]
-            log.warning("a speech batch of %d failed, trying one by one: %s", len(jobs), error)
+                return [Hypothesis(jobs[0], error=failure)]
+            log.warning("a speech batch failed, trying one by one (%s): %s", who, error)
         results = []
         for job in jobs:
             self._jobs = [job]
@@ -109,14 +112,14 @@ class CTranslate2Whisper:
     def warmup(self) -> None:
         """Encode and decode a second of silence, so that the first speaker does not wait."""
         silence = np.zeros(SAMPLE_RATE, dtype=np.float32)
-        self._run([AsrJob(-1, 0, 0, silence, is_final=True)], time.monotonic())
+        self._run([AsrJob(-1, 0, 0, silence, is_final=True)])
 
     def close(self) -> None:
         self._model.unload_model()
 
     # ---- one step -----------------------------------------------------------------------
 
-    def _run(self, jobs: Sequence[AsrJob], started_at: float) -> list[Hypothesis]:
+    def _run(self, jobs: Sequence[AsrJob]) -> list[Hypothesis]:
         if not jobs:
             return []
         with STAGE_SECONDS.labels("asr_encode").time():
@@ -130,7 +133,7 @@ class CTranslate2Whisper:
             return [
                 hypothesis
                 for rows in groups.values()
-                for hypothesis in self._generate(rows, encoded, len(jobs), started_at)
+                for hypothesis in self._generate(rows, encoded, len(jobs))
             ]
 
     def _encode(self, jobs: Sequence[AsrJob]) -> ctranslate2.StorageView:
@@ -176,7 +179,6 @@ class CTranslate2Whisper:
         rows: Sequence[_Row],
         encoded: ctranslate2.StorageView,
         total: int,
-        started_at: float,
     ) -> list[Hypothesis]:
         """Decode rows whose text starts at one position, as CTranslate2 requires of a batch."""
         temperature = rows[0].job.temperature
@@ -194,7 +196,7 @@ class CTranslate2Whisper:
             length_penalty=0,
         )
         return [
-            self._hypothesis(row, result, self._times(row, result, encoded, total), started_at)
+            self._hypothesis(row, result, self._times(row, result, encoded, total))
             for row, result in zip(rows, results, strict=True)
         ]
 
@@ -225,7 +227,6 @@ class CTranslate2Whisper:
         row: _Row,
         result: ctranslate2.models.WhisperGenerationResult,
         times: tuple[float, ...],
-        started_at: float,
     ) -> Hypothesis:
         tokens = tuple(result.sequences_ids[0])
         chosen = len(tokens) - len(row.job.prefix) + 1  # forced tokens are not scored; the end is
@@ -237,7 +238,6 @@ class CTranslate2Whisper:
             language_probability=row.language_probability,
             avg_logprob=result.scores[0] / max(chosen, 1),
             no_speech_prob=result.no_speech_prob,
-            started_at=started_at,
             token_times=times,
         )
 

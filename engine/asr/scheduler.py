@@ -1,18 +1,18 @@
 """Which segments are decoded next: pure policy, no clock and no thread.
 
 There is no collection window: the batch is whatever arrived while the last step ran. Finals go
-before partials, oldest first, and are never dropped; of a session's partials only the newest
-waits. A batch holds finals or partials, so that no final waits for a partial beside it, and jobs of
-one encoder context and one temperature only, so that a job's result does not depend on its
-neighbours. Under load partials grow rarer by themselves: each session has one at most, they take
-turns, and they run only when no final waits.
+before partials, oldest first, and are never dropped. Of a session's partials only the newest waits;
+those decoded at a pause go first, since they may come to stand for finals. A batch holds
+finals or partials, so that no final waits for a partial beside it, and jobs of one encoder context
+and one temperature only, so that a job's result does not depend on its neighbours. Under load
+partials grow rarer by themselves: each session has one at most, they take turns, and they run only
+when no final waits.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 from engine.asr.backend import AsrJob
 from engine.asr.guards import context_s
@@ -44,20 +44,22 @@ class AsrScheduler:
         return min((job.queued_at for job in self._finals), default=None)
 
     def add(self, job: AsrJob) -> None:
-        """Queue a job. A session's final makes its waiting partial pointless."""
+        """Queue a job. A window's final makes its waiting partial pointless."""
         if job.is_final:
-            self._partials.pop(job.key, None)
+            partial = self._partials.get(job.key)
+            if partial and (partial.turn_id, partial.window) == (job.turn_id, job.window):
+                del self._partials[job.key]
             self._finals.append(job)
         else:
             # The newer partial takes the older one's place in the line.
             self._partials[job.key] = job
 
-    def promote(self, key: int, turn_id: int, window: int) -> bool:
-        """Make a waiting partial final: nothing was said since. False if it no longer waits."""
-        job = self._partials.get(key)
-        if job is None or (job.turn_id, job.window) != (turn_id, window):
+    def promote(self, job: AsrJob) -> bool:
+        """``job`` is the final that a waiting partial has become. False if it no longer waits."""
+        partial = self._partials.get(job.key)
+        if partial is None or partial.number != job.number:
             return False
-        self.add(replace(job, is_final=True))
+        self.add(job)
         return True
 
     def cancel(self, key: int, turn_id: int | None = None) -> None:
@@ -72,7 +74,8 @@ class AsrScheduler:
 
     def next_batch(self, capacity: Capacity) -> list[AsrJob]:
         """Take the next batch out of the queue: never more than ``capacity`` of its first job."""
-        waiting = [*self._finals, *self._partials.values()]
+        partials = sorted(self._partials.values(), key=lambda job: not job.stands_in)  # stable
+        waiting = [*self._finals, *partials]
         if not waiting:
             return []
         first = waiting[0]

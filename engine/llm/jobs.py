@@ -10,6 +10,7 @@ No thread and no lock: the lane calls ``turn`` with what its inbox holds.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,8 @@ from engine.types import (
     ResponseDelta,
 )
 
+log = logging.getLogger(__name__)
+
 JobId = tuple[int, int]
 
 
@@ -43,6 +46,7 @@ class Job:
     submitted_at: float
     spoke: bool = False
     answered: bool = False
+    stopped_at: float | None = None  # the backend was told to let go of it
     early: bool = False
     reached: Level = Level.NOTHING
     after: AssumedAfter = "pause"
@@ -93,6 +97,17 @@ class LlmJobs:
         ended, self._ended = self._ended, []
         return ended
 
+    def names(self) -> str:
+        """What runs, for the log."""
+        running = (f"session {key} turn {turn_id}" for key, turn_id in self._running)
+        return ", ".join(running) or "nothing"
+
+    @property
+    def letting_go_since(self) -> float | None:
+        """When the backend was told to stop a reply that it has not let go of yet."""
+        stopped = (job.stopped_at for job in self._running.values())
+        return min((at for at in stopped if at is not None), default=None)
+
     def wait_s(self) -> float | None:
         """How long nothing need be done unless something comes in; None: for ever."""
         if self._running and self._backend.busy:
@@ -141,15 +156,21 @@ class LlmJobs:
             self._answer(job, ResponseDelta(*job_id, "", "cancelled"))
             self._ended.append(job_id)
         elif job_id in self._running:
-            self._backend.cancel(*job_id)
+            self._stop(self._running[job_id])
+
+    def _stop(self, job: Job) -> None:
+        """It holds its slot until the backend lets go of it."""
+        if job.stopped_at is None:
+            job.stopped_at = self._clock()
+        self._backend.cancel(*job.id)
 
     def _forget(self, key: int) -> None:
         """Nobody listens any more: what waits is dropped in silence."""
         for job_id in [job_id for job_id in self._waiting if job_id[0] == key]:
             del self._waiting[job_id]
             self._ended.append(job_id)
-        for job_id in [job_id for job_id in self._running if job_id[0] == key]:
-            self._backend.cancel(*job_id)
+        for job in [job for job in self._running.values() if job.id[0] == key]:
+            self._stop(job)
         self._backend.forget(key)
 
     # ---- early jobs ------------------------------------------------------------------------
@@ -193,7 +214,7 @@ class LlmJobs:
         self._note(job, outcomes[job.reached])
         job.answered = True
         if self._running.get(job.id) is job:
-            self._backend.cancel(*job.id)
+            self._stop(job)
 
     def _note(self, job: Job, outcome: str) -> None:
         EARLY_REPLIES.labels(outcome, job.after).inc()
@@ -222,7 +243,7 @@ class LlmJobs:
                 continue
             self._answer(job, Failure(*job.id, DeadlineExceeded.code, message))
             if job.id in self._running:
-                self._backend.cancel(*job.id)  # it holds its slot until the backend lets go
+                self._stop(job)
             else:
                 self._ended.append(job.id)
 
@@ -263,7 +284,8 @@ class LlmJobs:
             request = replace(request, max_tokens=1)  # no backend takes 0
         try:
             self._backend.submit(request)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this job's alone
+        except Exception as error:  # whatever it is, it is this job's alone
+            log.exception("session %d turn %d: the language model refused a request", *job.id)
             self._tell(job, Failure(*job.id, LlmFailed.code, f"the reply failed: {error}"))
             return False
         self._running[job.id] = job

@@ -156,7 +156,7 @@ class OpenAi:
                 self._note_failure(str(failed))
                 self._doubt.set()
         except Exception as error:  # our own fault, and this reply's alone
-            log.exception("a reply failed")
+            log.exception("session %d turn %d: a reply failed", *run.id)
             tell(Failure(*run.id, LlmFailed.code, f"the reply failed: {error}"))
 
     async def _watch(self) -> None:

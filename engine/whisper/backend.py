@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,19 +40,12 @@ _ENCODES_AHEAD = 2
 where a newer partial still replaces it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Running:
-    job: AsrJob
-    started_at: float
-
-
 @dataclass(slots=True, eq=False)
 class _Listening:
     """Jobs of one context length on their way through the encoder; None where one is cancelled."""
 
     jobs: list[AsrJob | None]
     encoding: ThreadedEncoding | QueuedEncoding
-    started_at: float
 
     def left(self) -> list[AsrJob]:
         return [job for job in self.jobs if job is not None]
@@ -100,7 +92,7 @@ class TorchWhisper:
         self._encode_batch = 1 if self._queues is None else min(slots, _ENCODE_BATCH)
         self._listening: list[_Listening] = []
         self._waiting: list[AsrJob] = []
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, AsrJob] = {}
         self._heard: Recent[_Window, Heard] = Recent(2 * slots)
         self._drafts: Recent[_Window, tuple[int, ...]] = Recent(_DRAFTS)
 
@@ -117,6 +109,24 @@ class TorchWhisper:
 
     def submit(self, jobs: Sequence[AsrJob]) -> None:
         self._waiting.extend(jobs)
+        self._sort_waiting()
+
+    def promote(self, job: AsrJob) -> None:
+        """A final's encoder pass goes first, and its row never rests while others are encoded."""
+        self._waiting = [job if each.number == job.number else each for each in self._waiting]
+        self._sort_waiting()
+        for listening in self._listening:
+            if any(each.number == job.number for each in listening.left()):
+                listening.encoding.hurry()
+                listening.jobs = [
+                    job if each is not None and each.number == job.number else each
+                    for each in listening.jobs
+                ]
+        for slot, running in self._running.items():
+            if running.number == job.number:
+                self._running[slot] = job
+
+    def _sort_waiting(self) -> None:
         self._waiting.sort(key=lambda job: not job.is_final)  # stable: oldest first in each kind
 
     def cancel(self, key: int, turn_id: int | None = None) -> None:
@@ -134,7 +144,7 @@ class TorchWhisper:
                 listening.encoding.drop()
         self._listening = [listening for listening in self._listening if listening.left()]
         for slot, running in list(self._running.items()):
-            if gone(_window(running.job)):
+            if gone(_window(running)):
                 del self._running[slot]
                 self._rows.leave(slot)
         self._heard.forget(gone)
@@ -211,7 +221,7 @@ class TorchWhisper:
         if self._queues is not None or not self._running:
             return not self._running
         encoded = any(job.is_final for each in self._listening for job in each.left())
-        return encoded and not any(running.job.is_final for running in self._running.values())
+        return encoded and not any(running.is_final for running in self._running.values())
 
     def _share_threads(self) -> None:
         """A CPU's threads: all for the encoder where no pass is run, else all but one."""
@@ -230,7 +240,7 @@ class TorchWhisper:
         if not batch:
             return []
         try:
-            self._listening.append(_Listening([*batch], self._encode(batch), time.monotonic()))
+            self._listening.append(_Listening([*batch], self._encode(batch)))
         except (RuntimeError, ValueError) as error:
             return [self._failure(job, error) for job in batch]
         return []
@@ -262,20 +272,16 @@ class TorchWhisper:
     def _join_all(self, listening: _Listening) -> list[Hypothesis]:
         """Give each job its slot; returns those that cannot be decoded."""
         joined = zip(listening.jobs, listening.encoding.finish(), strict=True)
-        failed = [
-            self._join(job, states, listening.started_at)
-            for job, states in joined
-            if job is not None
-        ]
+        failed = [self._join(job, states) for job, states in joined if job is not None]
         return [hypothesis for hypothesis in failed if hypothesis is not None]
 
-    def _join(self, job: AsrJob, states: torch.Tensor, started_at: float) -> Hypothesis | None:
+    def _join(self, job: AsrJob, states: torch.Tensor) -> Hypothesis | None:
         """Give a job its slot; what went wrong, if it cannot be decoded."""
         try:
             slot = self._rows.join(self._request(job), states)
         except (AntiphonError, RuntimeError, ValueError) as error:
             return self._failure(job, error)
-        self._running[slot] = _Running(job, started_at)
+        self._running[slot] = job
         return None
 
     def _next_batch(self) -> list[AsrJob]:
@@ -342,17 +348,15 @@ class TorchWhisper:
     # ---- end ----------------------------------------------------------------------------
 
     def _finish(self, slot: int, result: RowResult) -> Hypothesis:
-        running = self._running.pop(slot)
-        self._drafts.put(_window(running.job), result.tokens)
-        attention, seconds = result.attention, running.job.seconds
+        job = self._running.pop(slot)
+        self._drafts.put(_window(job), result.tokens)
+        attention, seconds = result.attention, job.seconds
         return Hypothesis(
             token_times=token_times(attention, seconds)
-            if attention is not None and (running.job.align or running.job.align_below)
+            if attention is not None and (job.align or job.align_below)
             else (),
-            settled=_settled(attention, seconds)
-            if attention is not None and running.job.attend
-            else None,
-            job=running.job,
+            settled=_settled(attention, seconds) if attention is not None and job.attend else None,
+            job=job,
             tokens=result.tokens,
             text=self.decode(result.tokens),
             language=result.language,
@@ -360,21 +364,21 @@ class TorchWhisper:
             avg_logprob=result.avg_logprob,
             token_logprobs=result.log_probabilities,
             no_speech_prob=result.no_speech_prob,
-            started_at=running.started_at,
         )
 
     def _abandon(self, error: Exception) -> list[Hypothesis]:
         """Fail every row at work: their caches cannot be trusted any more."""
-        lost = [self._failure(running.job, error) for running in self._running.values()]
+        lost = [self._failure(running, error) for running in self._running.values()]
         for slot in self._running:
             self._rows.leave(slot)
         self._running.clear()
         return lost
 
     def _failure(self, job: AsrJob, error: Exception) -> Hypothesis:
-        log.warning("a segment of %.1f s failed: %s", job.seconds, error)
+        who = f"session {job.key} turn {job.turn_id}"
+        log.warning("%s: a segment of %.1f s failed: %s", who, job.seconds, error)
         failure = AsrFailed(f"{self.name} failed on a segment: {error}")
-        return Hypothesis(job, error=failure, started_at=time.monotonic())
+        return Hypothesis(job, error=failure)
 
 
 def _settled(attention: torch.Tensor, seconds: float) -> int:

@@ -54,6 +54,10 @@ class ThreadedEncoding:
         assert self.heard is not None
         return [self.heard]
 
+    def hurry(self) -> None:
+        """It is a final's by now: the next layer run is its own."""
+        self.urgent = True
+
     def drop(self) -> None:
         """Nobody wants it any more."""
         self.thread.drop(self)

@@ -38,6 +38,9 @@ class QueuedEncoding:
         """Let the host sleep until it is done."""
         self._made.synchronize()
 
+    def hurry(self) -> None:
+        """Nothing: a device takes its queue in order."""
+
     def drop(self) -> None:
         """Nothing: a device does what it was given."""
 

@@ -77,11 +77,14 @@ def test_a_clear_phrase_scores_well_and_noise_does_not_crash(
     assert hiss.error is None
 
 
-def test_a_bad_job_fails_alone(backend: CTranslate2Whisper, clips: dict[str, Pcm]) -> None:
+def test_a_bad_job_fails_alone_and_is_logged_with_its_session_and_turn(
+    backend: CTranslate2Whisper, clips: dict[str, Pcm], caplog: pytest.LogCaptureFixture
+) -> None:
     good, bad = job(clips["en/hello_world"], 1), job(clips["en/hello_world"], 2, language="xx")
     good_result, bad_result = run(backend, good, bad)
     assert "hello" in said(good_result.text)
     assert isinstance(bad_result.error, AsrFailed)
+    assert "session 2 turn 0: a segment" in caplog.text
 
 
 def test_an_english_model_needs_no_language(whisper_tiny: Path, clips: dict[str, Pcm]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,10 +57,26 @@ def test_a_batch_has_one_context_and_one_temperature() -> None:
 
 
 def test_a_promoted_partial_is_a_final() -> None:
-    waiting = scheduler(job(1, final=False), job(2, final=False))
-    assert waiting.promote(2, 0, 0)
-    assert keys(waiting.next_batch(lambda _: 1)) == [2]
-    assert not waiting.promote(2, 0, 0)
+    partial = job(2, final=False)
+    final = replace(partial, is_final=True)
+    waiting = scheduler(job(1, final=False), partial)
+    assert waiting.promote(final)
+    assert waiting.next_batch(lambda _: 1) == [final]
+    assert not waiting.promote(final)
+
+
+def test_only_the_very_job_is_promoted() -> None:
+    older, newer = job(1, final=False), job(1, final=False)
+    waiting = scheduler(older, newer)
+    assert not waiting.promote(replace(older, is_final=True))
+    assert waiting.partials == 1
+    assert waiting.finals == 0
+
+
+def test_a_final_leaves_the_partial_of_a_later_turn() -> None:
+    waiting = scheduler(job(1, final=False, turn=1), job(1, turn=0))
+    assert [j.turn_id for j in waiting.next_batch(lambda _: 9)] == [0]
+    assert [j.turn_id for j in waiting.next_batch(lambda _: 9)] == [1]
 
 
 def test_cancel_forgets_one_turn_or_all() -> None:

@@ -18,8 +18,11 @@ class LoudIsSpeech:
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.error: Exception | None = None
 
     def step(self, frames: Pcm, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        if self.error:
+            raise self.error
         self.batches.append(len(slots))
         return frames[:, 0]
 
@@ -29,7 +32,10 @@ class LoudIsSpeech:
 
 
 class Listener:
-    """A speech model that says how many seconds it heard, or fails as told."""
+    """A speech model that says how many seconds it heard, or fails as told.
+
+    Like Whisper in torch it forgets cancelled jobs: they do not come back.
+    """
 
     name = "listener"
 
@@ -37,20 +43,34 @@ class Listener:
         self.error = error
         self.jobs: list[AsrJob] = []
         self.batches: list[int] = []
+        self.promoted: list[int] = []
+
+    @property
+    def active(self) -> int:
+        return len(self.jobs)
 
     def capacity(self, job: AsrJob) -> int:
-        return 8
+        return 8 - len(self.jobs)
 
     def submit(self, jobs: Sequence[AsrJob]) -> None:
-        self.jobs = list(jobs)
+        self.jobs += jobs
         self.batches.append(len(jobs))
 
-    def cancel(self, key: int, turn_id: int) -> None: ...
+    def promote(self, job: AsrJob) -> None:
+        self.promoted.append(job.number)
+        self.jobs = [job if each.number == job.number else each for each in self.jobs]
+
+    def cancel(self, key: int, turn_id: int | None = None) -> None:
+        self.jobs = [j for j in self.jobs if j.key != key or turn_id not in (None, j.turn_id)]
 
     def step(self) -> list[Hypothesis]:
         if self.error:
             raise self.error
-        return [Hypothesis(j, (j.key,), f" {j.key}:{round(j.seconds)}", "en") for j in self.jobs]
+        jobs, self.jobs = self.jobs, []
+        return [self.hear(job) for job in jobs]
+
+    def hear(self, job: AsrJob) -> Hypothesis:
+        return Hypothesis(job, (job.key,), f" {job.key}:{round(job.seconds)}", "en")
 
     def decode(self, tokens: Sequence[int]) -> str:
         return "".join(f" {t}" for t in tokens)

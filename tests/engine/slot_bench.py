@@ -9,7 +9,8 @@ import numpy as np
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.guards import Verdict
 from engine.config import EngineSettings
-from engine.slot import End, Slot
+from engine.frames import End
+from engine.slot import Slot
 from engine.types import (
     SAMPLE_RATE,
     Event,
@@ -17,7 +18,7 @@ from engine.types import (
     Transcript,
 )
 from engine.vad.endpointer import FRAME_SAMPLES
-from engine.work import Work
+from engine.work import CancelJobs, Promote, Submit, Work
 
 FRAMES_PER_S = SAMPLE_RATE / FRAME_SAMPLES
 WORDS = [" zero", " one", " two", " three", " four", " five", " six", " seven", " eight", " nine"]
@@ -43,18 +44,23 @@ class Bench:
         self.events: list[Event] = []
         self.jobs: list[AsrJob] = []
         self.promoted: list[AsrJob] = []
+        self.last: AsrJob | None = None  # for tests that answer as they go
         self.idle = True
         self.now = 0.0
 
     def _do(self, work: Work) -> None:
         self.events += work.events
-        if work.submit:
-            if self.jobs and not self.jobs[-1].is_final:
-                self.jobs.pop()  # as the scheduler does: the newer job replaces the partial
-            self.jobs.append(work.submit)
-        if work.promote:
-            self.promoted.append(work.promote)
-            self.jobs = [work.promote if not j.is_final else j for j in self.jobs]
+        for order in work.orders:
+            match order:
+                case Submit(job):
+                    if self.jobs and not self.jobs[-1].is_final:
+                        self.jobs.pop()  # as the scheduler does: the newer job replaces the partial
+                    self.jobs.append(job)
+                case Promote(job):
+                    self.promoted.append(job)
+                    self.jobs = [job if j.number == job.number else j for j in self.jobs]
+                case CancelJobs(_, turn_id):
+                    self.jobs = [j for j in self.jobs if turn_id not in (None, j.turn_id)]
 
     def hear(self, seconds: float, probability: float) -> None:
         for _ in range(round(seconds * FRAMES_PER_S)):
@@ -65,7 +71,7 @@ class Bench:
         while True:
             _, end = self.slot.take()
             if end is not None:
-                self._do(self.slot.end(end, self.now))
+                self._do(self.slot.end(self.now))
             elif self.slot.frame_ready:
                 self.slot.frame()
                 self.now += 0.032
@@ -80,7 +86,7 @@ class Bench:
         self.hear(seconds, 0.02)
 
     def end(self) -> None:
-        self.slot.put(End(self.now))
+        self.slot.put(End())
         self._pump()
 
     def answer(

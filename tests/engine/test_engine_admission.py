@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 from lane_fakes import Listener, LoudIsSpeech
+from patience import wait_until
+from prometheus_client import REGISTRY
 
 from engine import engine as engine_module
 from engine.asr.backend import AsrJob, Hypothesis
@@ -32,11 +34,6 @@ class Busy(Listener):
         self.asked.release()
         return 8 if self.free.is_set() else 0
 
-    def step(self) -> list[Hypothesis]:
-        heard = super().step()
-        self.jobs = []
-        return heard
-
 
 class Rig:
     """A real engine around models that are not."""
@@ -44,6 +41,7 @@ class Rig:
     def __init__(self, patch: pytest.MonkeyPatch, **limits: float) -> None:
         self.model = Busy()
         patch.setattr(engine_module, "load_asr", lambda settings, device: self.model)
+        patch.setattr(engine_module, "check_models", lambda settings: None)
         patch.setattr(engine_module, "SileroVad", lambda slots, device: LoudIsSpeech())
         self.finals: queue.SimpleQueue[Transcript] = queue.SimpleQueue()
         settings = EngineSettings(llm="echo", **limits)  # type: ignore[arg-type]
@@ -107,3 +105,34 @@ def test_passing_a_slot_on_is_no_admission(rig: Rig) -> None:
     assert rig.finals.get(timeout=WAIT_S).key == keys[0]
     rig.say(again)
     assert rig.finals.get(timeout=WAIT_S).key == again
+
+
+def test_while_the_speech_model_hangs_the_engine_is_not_ready_and_nobody_comes_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(monkeypatch, step_timeout_s=0.05)
+    let_go = threading.Event()
+    step = rig.model.step
+
+    def hang() -> list[Hypothesis]:
+        assert let_go.wait(WAIT_S)
+        return step()
+
+    rig.model.step = hang  # type: ignore[method-assign]
+    rig.model.free.set()
+    key = rig.engine.open(SessionOptions())
+    assert rig.engine.ready
+    rig.say(key)
+    wait_until(lambda: not rig.engine.ready)
+    assert "hangs" in str(rig.engine.problem)
+    assert rig.engine.dead is None
+    with pytest.raises(Overloaded, match="hangs"):
+        rig.engine.open(SessionOptions())
+    lag = REGISTRY.get_sample_value("antiphon_lag_seconds")
+    assert lag is not None
+    assert lag > 0
+    let_go.set()
+    assert rig.finals.get(timeout=WAIT_S).key == key
+    wait_until(lambda: rig.engine.ready)
+    rig.engine.open(SessionOptions())
+    rig.engine.close()

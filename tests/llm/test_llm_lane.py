@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from llm_fakes import PATIENCE_S, FakeLlm, is_ending, request
+from patience import wait_until
 
 from engine.config import EngineSettings
 from engine.errors import LlmFailed, ModelError, Overloaded
@@ -120,7 +121,56 @@ def test_a_deadline_needs_nobody_to_wake_the_lane() -> None:
     stage.lane.close()
 
 
-def test_when_the_model_breaks_all_are_told_and_later_requests_fail_at_once(stage: Stage) -> None:
+def test_a_model_that_does_not_let_go_of_a_reply_is_told_and_forgiven() -> None:
+    stage = Stage(SETTINGS.model_copy(update={"llm_timeout_s": 0.05, "step_timeout_s": 0.05}))
+    stage.llm.deaf = True
+    stage.lane.begin()
+    stage.lane.wait_ready()
+    stage.lane.submit(request(1))
+    (ending,) = stage.ear.wait_for_endings(1)
+    assert isinstance(ending, Failure)
+    wait_until(lambda: stage.lane.problem is not None)
+    assert "hangs" in str(stage.lane.problem)
+    assert stage.lane.dead is None
+    stage.say(ResponseDelta(1, 0, "", "cancelled"))
+    wait_until(lambda: stage.lane.problem is None)
+    stage.llm.deaf = False
+    stage.lane.close()
+
+
+def test_a_step_that_hangs_is_told() -> None:
+    stage = Stage(SETTINGS.model_copy(update={"step_timeout_s": 0.05}))
+    let_go, step = threading.Event(), stage.llm.step
+
+    def hang():
+        assert let_go.wait(PATIENCE_S)
+        return step()
+
+    stage.llm.step = hang
+    stage.lane.begin()
+    stage.lane.wait_ready()
+    stage.lane.submit(request(1))
+    stage.llm.wake()
+    wait_until(lambda: stage.lane.problem is not None)
+    assert "hangs" in str(stage.lane.problem)
+    let_go.set()
+    wait_until(lambda: stage.lane.problem is None)
+    stage.lane.close()
+
+
+def test_a_request_that_the_model_refuses_is_logged_with_its_session_and_turn(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.llm.refuse = RuntimeError("planted")
+    stage.lane.submit(request(4, 2))
+    stage.ear.wait_for_endings(1)
+    assert "session 4 turn 2" in caplog.text
+    assert "RuntimeError: planted" in caplog.text
+
+
+def test_when_the_model_breaks_all_are_told_and_later_requests_fail_at_once(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
     for key in range(3):
         stage.lane.submit(request(key))
     stage.llm.broken = RuntimeError("out of memory")
@@ -129,6 +179,8 @@ def test_when_the_model_breaks_all_are_told_and_later_requests_fail_at_once(stag
     assert {(event.key, event.code) for event in endings} == {(k, "llm_failed") for k in range(3)}
     assert not stage.lane.alive
     assert stage.lane.dead == stage.lane.problem is not None
+    assert "RuntimeError: out of memory" in caplog.text
+    assert "session 0 turn 0, session 1 turn 0" in caplog.text
     assert "out of memory" in str(stage.lane.problem)
     with pytest.raises(LlmFailed, match="out of memory"):
         stage.lane.submit(request(9))

@@ -21,6 +21,7 @@ from harness import (
 )
 
 from engine.types import Failure, ResponseDelta, SessionOptions, Transcript
+from server import session
 
 PROCESSED = {"type": "segment_processed"}
 RECEIVED = {"type": "chunk_received"}
@@ -271,8 +272,10 @@ async def test_models_that_never_answer_time_out() -> None:
         assert body == answer("", "", error="The transcript took longer than its limit.")
         await client.send(END)
         await eventually(lambda: server.engine._turns[0] == 2)
-        server.engine.emit(Transcript(0, 1, "hello", 0, is_final=True))
-        body = (await client.many(2))[0]
+        with pytest.MonkeyPatch.context() as patch:  # this engine does not keep its own limit
+            patch.setattr(session, "LLM_FAILSAFE_S", 0.05)
+            server.engine.emit(Transcript(0, 1, "hello", 0, is_final=True))
+            body = (await client.many(2))[0]
         assert body == answer("hello", "", error="The reply took longer than its limit.")
         assert server.engine.cancelled == [(0, 0), (0, 1)]
 

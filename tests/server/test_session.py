@@ -28,6 +28,7 @@ from server.messages import (
 )
 from server.protocol import EVENTS
 from server.session import (
+    LLM_FAILSAFE_S,
     Anticipate,
     CancelTurn,
     Effect,
@@ -290,3 +291,18 @@ def test_an_answer_says_why_nothing_was_heard() -> None:
     assert (ended(2).error_code, ended(3).error_code) == ("no_speech", "no_speech")
     session.audio_failed("it is MP3")
     assert ended(4).error_code == "audio_undecodable"
+
+
+def test_the_engine_ends_a_late_reply_and_the_session_only_if_it_does_not() -> None:
+    """One owner of the limit: which of two answers a client gets must not hang on chance."""
+    session = replying()  # asked for at 0.1, and the limit is 5 s
+    assert session.tick(5.2) == []
+    late = Failure(0, 0, "timeout", "the reply took longer than 5 s")
+    sent = [e.message for e in session.event(late, 5.3) if isinstance(e, Send)]
+    assert [m.error for m in sent if isinstance(m, ChatbotResponse)] == [late.message]
+    silent = replying()
+    assert silent.deadline == 0.1 + 5 + LLM_FAILSAFE_S
+    effects = silent.tick(silent.deadline)
+    assert CancelTurn(0) in effects
+    sent = [e.message for e in effects if isinstance(e, Send)]
+    assert [m.error_code for m in sent if isinstance(m, ChatbotResponse)] == ["timeout"]

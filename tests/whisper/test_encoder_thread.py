@@ -108,6 +108,18 @@ def test_a_final_goes_first_at_the_next_layer(line: Line, encoder: FakeEncoder) 
     assert [name for name, _ in encoder.ran] == [1, *[2] * LAYERS, 1, 1]
 
 
+def test_a_partial_that_becomes_a_final_goes_first_at_the_next_layer(
+    line: Line, encoder: FakeEncoder
+) -> None:
+    first, guess = begin(line, 1), begin(line, 2)
+    first.wait()
+    guess.hurry()
+    while first.advance():
+        first.wait()
+    assert not guess.advance()
+    assert [name for name, _ in encoder.ran] == [1, *[2] * LAYERS, 1, 1]
+
+
 def test_help_waits_for_the_layer_at_work(line: Line, encoder: FakeEncoder) -> None:
     encoder.gate.clear()
     encoding = begin(line, 1)

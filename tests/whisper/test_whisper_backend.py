@@ -174,6 +174,50 @@ def test_a_final_overtakes_a_partial_in_the_encoder(
     assert order == [2, 1]
 
 
+def test_a_promoted_guess_goes_before_partials_wherever_it_is(
+    backend: TorchWhisper, clips: list[Pcm]
+) -> None:
+    guess = job(clips[0], 1, is_final=False, stands_in=True)
+    final = replace(guess, is_final=True)
+    other = job(clips[1], 2, is_final=False)
+    backend.submit([other, guess])  # it waits
+    backend.promote(final)
+    backend.step()
+    assert backend._listening[0].left() == [final]
+    assert backend._listening[0].encoding.urgent
+    backend.cancel(1)
+    backend.cancel(2)
+    backend.submit([guess])
+    backend.step()  # it is being encoded
+    assert not backend._listening[0].encoding.urgent
+    backend.promote(final)
+    assert backend._listening[0].encoding.urgent
+    while not backend._running:
+        backend.step()
+    assert list(backend._running.values()) == [final]
+
+
+def test_a_promoted_guess_is_decoded_while_another_final_is_encoded(
+    backend: TorchWhisper, clips: list[Pcm]
+) -> None:
+    """A partial's row would wait: see above."""
+    guess = job(clips[1], 1, is_final=False, stands_in=True)
+    backend.submit([guess])
+    while not backend._running:
+        backend.step()
+    backend.submit([job(clips[0], 2)])
+    backend.step()
+    assert backend._at_rest
+    backend.promote(replace(guess, is_final=True))
+    assert not backend._at_rest
+    heard: list[Hypothesis] = []
+    while not heard:
+        heard = backend.step()
+    assert [(h.job.number, h.job.is_final) for h in heard] == [(guess.number, True)]
+    backend.cancel(2)
+    assert backend.active == 0
+
+
 def test_a_partial_in_the_encoder_can_be_cancelled(backend: TorchWhisper, clips: list[Pcm]) -> None:
     backend.submit([job(clips[0], 1, is_final=False)])
     backend.step()
@@ -183,10 +227,13 @@ def test_a_partial_in_the_encoder_can_be_cancelled(backend: TorchWhisper, clips:
     assert backend.capacity(job(clips[0], 2, is_final=False)) == 1
 
 
-def test_a_bad_job_fails_alone(multilingual: TorchWhisper, clips: list[Pcm]) -> None:
+def test_a_bad_job_fails_alone_and_is_logged_with_its_session_and_turn(
+    multilingual: TorchWhisper, clips: list[Pcm], caplog: pytest.LogCaptureFixture
+) -> None:
     good, bad = run(multilingual, job(clips[0], 1), job(clips[0], 2, language="xx"))
     assert good.error is None
     assert isinstance(bad.error, AsrFailed)
+    assert "session 2 turn 0" in caplog.text
     assert multilingual.capacity(good.job) == 1
 
 

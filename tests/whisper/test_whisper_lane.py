@@ -8,7 +8,8 @@ import numpy as np
 
 from engine.asr.backend import AsrJob, Hypothesis
 from engine.asr.guards import RETRY_TEMPERATURES, Verdict
-from engine.asr_lane import AsrLane, CancelJobs, Submit
+from engine.asr_lane import AsrLane
+from engine.work import CancelJobs, Submit
 
 SPEECH = np.zeros(16_000, dtype=np.float32)
 
@@ -34,6 +35,9 @@ class Patient:
     def submit(self, jobs: Sequence[AsrJob]) -> None:
         self.jobs |= {job.key: job for job in jobs}
         self.age |= {job.key: 0 for job in jobs}
+
+    def promote(self, job: AsrJob) -> None:
+        """Every job is as urgent as any."""
 
     def cancel(self, key: int, turn_id: int | None = None) -> None:
         self.jobs.pop(key, None)
@@ -118,12 +122,29 @@ def test_one_that_fails_its_guards_goes_round_again_and_holds_up_nobody() -> Non
     assert lane.idle
 
 
-def test_the_lag_is_the_age_of_the_oldest_final_that_waits() -> None:
+def test_the_lag_is_the_age_of_the_oldest_final_without_a_result() -> None:
+    """In the inbox, in the queue and in the model."""
     now = 0.0
     lane = lane_of(Patient(), lambda: now)
     assert lane.lag_s == 0
-    lane.turn(submit(1, 2))  # queued at 0; the second has to wait
+    (first,) = submit(1)
+    lane.post(first)  # queued at 0; no turn of the lane has seen it
     now = 2.5
     assert lane.lag_s == 2.5
+    lane.turn([first, *submit(2)])  # the second has to wait
+    assert lane.finals_wait
     lane.turn([])
+    assert not lane.finals_wait
+    assert lane.lag_s == 2.5
+    assert [len(lane.turn([])) for _ in range(2)] == [1, 1]
+    assert lane.lag_s == 0
+
+
+def test_a_cancelled_final_is_no_lag() -> None:
+    lane = lane_of(Patient(), lambda: 9.0)
+    for order in submit(1, 2):
+        lane.post(order)
+    lane.post(CancelJobs(1, 0))
+    assert lane.lag_s == 9
+    lane.post(CancelJobs(2, None))
     assert lane.lag_s == 0

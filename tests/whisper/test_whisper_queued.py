@@ -77,7 +77,7 @@ def drain(backend: TorchWhisper) -> list[Hypothesis]:
 def begin(backend: TorchWhisper, pcm: Pcm, key: int) -> None:
     """Submit a final and have it join."""
     backend.submit([job(pcm, key)])
-    while key not in [running.job.key for running in backend._running.values()]:
+    while key not in [job.key for job in backend._running.values()]:
         backend.step()
 
 
