@@ -309,8 +309,8 @@ class TorchWhisper:
         return QueuedEncoding(self._model.encoder, mel, self._model.device, self._queues)
 
     def _encode_segment(self, job: AsrJob) -> ThreadedEncoding:
-        """On a CPU: silence after the speech comes from the cache, but for a guard's second try."""
-        context = None if job.full_context else context_for(job.seconds)
+        """On a CPU: silence after the speech comes from the cache."""
+        context = context_for(job.seconds, job.full_context)
         mel = features(self._hear(job), (context or FULL_CONTEXT_S) * FRAMES_PER_S)
         seconds = None if context is None else job.seconds
         return self._encoder.begin(partial(self._segments.begin, mel, seconds), urgent=job.is_final)

@@ -40,10 +40,10 @@ _LEVELS = 4
 _POSITIONS_PER_S = FRAMES_PER_S // FRAMES_PER_POSITION
 
 
-def context_for(seconds: float) -> int | None:
+def context_for(seconds: float, full: bool = False) -> int | None:
     """Seconds of context for a segment; None where it leaves no room for cached silence."""
-    fitting = (c for c in CONTEXTS_S if seconds + MARGIN_S + _TAIL_S <= c)
-    return next(fitting, None)
+    contexts = CONTEXTS_S[-1:] if full else CONTEXTS_S
+    return next((c for c in contexts if seconds + MARGIN_S + _TAIL_S <= c), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,9 @@ class SegmentEncoder:
 
     def warmup(self) -> None:
         """Compute the silence of ordinary speech, so that the first speaker does not wait."""
-        for level in (-0.5, -0.75):
-            self._silence(CONTEXTS_S[0] * _POSITIONS_PER_S, level)
+        for context in CONTEXTS_S:
+            for level in (-0.5, -0.75):
+                self._silence(context * _POSITIONS_PER_S, level)
 
     def _silence(self, positions: int, level: float) -> Silence:
         key = positions, round(level * _LEVELS)
