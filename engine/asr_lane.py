@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from engine import metrics
+from engine.admission import Admission
 from engine.asr.backend import AsrBackend, AsrJob, Hypothesis
 from engine.asr.guards import Verdict, judge, retry
 from engine.asr.outstanding import OutstandingFinals
@@ -40,8 +41,10 @@ class AsrLane:
         *,
         step_limit_s: float = 30.0,
         on_death: Callable[[str], None] = lambda problem: None,
+        admission: Admission | None = None,
     ) -> None:
-        """``on_death`` is told why the lane stopped: what it had will not come back."""
+        """``on_death`` is told why the lane stopped: what it had will not come back. ``admission``
+        is told what finals take."""
         self._backend = backend
         self._deliver = deliver
         self._clock = clock
@@ -52,6 +55,7 @@ class AsrLane:
         self._inbox: Inbox[AsrCommand] = Inbox(capacity=0)
         self._thread = threading.Thread(target=self._run, name="asr-lane", daemon=True)
         self._submitted: dict[int, AsrJob] = {}  # by number, until they come back
+        self._admission = admission or Admission(0.0)
         self._finals = OutstandingFinals()
         self._watch = StepWatch("the speech model", step_limit_s, clock)
         self.dead: str | None = None
@@ -206,6 +210,8 @@ class AsrLane:
         if verdict is Verdict.RETRY and again is not None:
             self._scheduler.add(again)
             return None
+        if job.is_final:
+            self._admission.finished(job.key, job.seconds, self._clock() - job.queued_at)
         self._finals.remove(job)
         return Heard(hypothesis, verdict)
 

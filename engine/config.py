@@ -122,6 +122,13 @@ class EngineSettings(BaseModel):
     )
 
     max_sessions: int = Field(64, ge=1, le=100000, description="sessions at the same time")
+    latency_target_s: float = Field(
+        1.0,
+        ge=0,
+        le=60,
+        description="time from the end of speech to its final text (p95) that admission keeps: a "
+        "session that would make it longer is refused; 0: only max_sessions and max_lag_s count",
+    )
     max_lag_s: float = Field(5.0, gt=0, le=600, description="speech lag that refuses new sessions")
     max_buffered_s: float = Field(
         60.0, ge=5, le=3600, description="un-decoded audio of a session before TCP pushes back"

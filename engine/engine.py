@@ -6,9 +6,12 @@ import logging
 import time
 from itertools import count
 
+import numpy as np
 import torch
 
 from engine import metrics
+from engine.admission import Admission
+from engine.asr.backend import AsrBackend, AsrJob
 from engine.asr.load import load as load_asr
 from engine.asr_lane import AsrLane
 from engine.client import Deliver
@@ -17,8 +20,10 @@ from engine.errors import ModelError, Overloaded
 from engine.llm.load import load as load_llm
 from engine.llm_lane import LlmLane
 from engine.preflight import check_models
+from engine.processor import processor
 from engine.speech_lane import SpeechLane
 from engine.types import (
+    SAMPLE_RATE,
     AssumedAfter,
     AudioChunk,
     Cancel,
@@ -34,6 +39,9 @@ from engine.vad.silero import SileroVad
 log = logging.getLogger(__name__)
 
 _RETRY_AFTER_MS = 2000
+_RETRY_WHEN_FULL_MS = 5000
+_CALIBRATION_S = 6
+_SPEECH_OVER_NOISE = 1.7  # what a final of speech takes, in finals of noise: it has more words
 
 
 class Engine:
@@ -44,6 +52,7 @@ class Engine:
         self._deliver = deliver
         self._keys = count()
         self._open: set[int] = set()
+        self._admission = Admission(settings.latency_target_s)
         self._started = False
         self.asr_name = settings.asr_model
         self._llm = LlmLane(lambda wake: load_llm(settings, wake), settings, deliver)
@@ -89,6 +98,8 @@ class Engine:
     def start(self) -> None:
         """Load and warm the models; blocks for seconds. Raises ``ModelError``."""
         device = pick_device(self._settings.device)
+        if device == "cpu":
+            log.info("%s", processor().describe())
         check_models(self._settings)
         self._llm.begin()
         backend = load_asr(self._settings, device)
@@ -99,12 +110,15 @@ class Engine:
             self._speech.answer,
             step_limit_s=self._settings.step_timeout_s,
             on_death=self._speech.stop,
+            admission=self._admission,
         )
         metrics.watch_lag(self)
+        metrics.watch_admission(self._admission)
         for model in (backend, vad):
             started = time.monotonic()
             model.warmup()
             log.info("%s is warm after %.1f s", model.name, time.monotonic() - started)
+        self._calibrate(backend)
         self._llm.wait_ready()
         self._asr.start()
         self._speech.start(self._asr)
@@ -120,7 +134,27 @@ class Engine:
             raise Overloaded(f"Nobody can be heard now: {stalled}.", _RETRY_AFTER_MS)
         if lag > self._settings.max_lag_s:
             raise Overloaded(f"Speech waits {lag:.1f} s already.", round(lag * 1000))
+        if not self._admission.has_room():
+            raise Overloaded(
+                "With one more session, transcripts would take longer than "
+                f"{self._settings.latency_target_s:g} s.",
+                _RETRY_WHEN_FULL_MS,
+            )
         return self._begin(options)
+
+    def _calibrate(self, backend: AsrBackend) -> None:
+        """Time a final alone, for the estimate of what can be carried to begin with."""
+        noise = np.random.default_rng(0).normal(0, 0.01, _CALIBRATION_S * SAMPLE_RATE)
+        job = AsrJob(-1, 0, 0, noise.astype(np.float32), is_final=True, language="en")
+        for _ in range(2):  # the first sets up shapes
+            began = time.monotonic()
+            backend.submit([job])
+            while backend.active:
+                backend.step()
+            spent_s = time.monotonic() - began
+        backend.cancel(-1, 0)
+        self._admission.calibrate(_SPEECH_OVER_NOISE * spent_s, _CALIBRATION_S)
+        log.info("%d s of noise are transcribed in %.0f ms", _CALIBRATION_S, 1e3 * spent_s)
 
     def reopen(self, key: int, options: SessionOptions) -> int:
         """Pass a slot on to a new opening: no admission is asked for."""
@@ -131,6 +165,7 @@ class Engine:
     def _begin(self, options: SessionOptions) -> int:
         key = next(self._keys)
         self._open.add(key)
+        self._admission.opened(key)
         metrics.SESSIONS.set(len(self._open))
         self._speech.post(OpenSlot(key, options))
         return key
@@ -165,6 +200,7 @@ class Engine:
         """Free the slot; idempotent."""
         if key in self._open:
             self._open.discard(key)
+            self._admission.closed(key)
             metrics.SESSIONS.set(len(self._open))
             self._speech.post(CloseSlot(key))
             self._llm.forget(key)

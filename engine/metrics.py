@@ -18,6 +18,15 @@ STAGE_SECONDS = Histogram(
 )
 ERRORS = Counter("antiphon_errors", "Errors by code", ["code"])
 LAG_SECONDS = Gauge("antiphon_lag_seconds", "Age of the oldest final segment without a result")
+LATENCY_TARGET_SECONDS = Gauge(
+    "antiphon_latency_target_seconds", "Time to a final text (p95) that admission keeps"
+)
+LATENCY_ESTIMATE_SECONDS = Gauge(
+    "antiphon_latency_estimate_seconds", "Estimated time to a final text (p95), for open sessions"
+)
+SPEECH_LOAD = Gauge(
+    "antiphon_speech_load", "Estimated share of its time that the speech model needs for finals"
+)
 EARLY_REPLIES = Counter(
     "antiphon_early_replies",
     "Replies begun before the turn was over, after a pause or a sentence: hit, miss, prefilled "
@@ -47,3 +56,28 @@ def watch_lag(engine: _Lagging) -> None:
         return 0.0 if found is None else found.lag_s
 
     LAG_SECONDS.set_function(lag_s)
+
+
+class _Estimate(Protocol):
+    target_s: float
+
+    def p95_s(self) -> float: ...
+
+    def load(self) -> float: ...
+
+
+def watch_admission(admission: _Estimate) -> None:
+    """The same for the estimate of what the machine can carry."""
+    known = weakref.ref(admission)
+    LATENCY_TARGET_SECONDS.set(admission.target_s)
+
+    def estimate_s() -> float:
+        found = known()
+        return 0.0 if found is None else found.p95_s()
+
+    def load() -> float:
+        found = known()
+        return 0.0 if found is None else found.load()
+
+    LATENCY_ESTIMATE_SECONDS.set_function(estimate_s)
+    SPEECH_LOAD.set_function(load)

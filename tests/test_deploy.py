@@ -133,7 +133,7 @@ def test_the_containers_settings_exist() -> None:
 
 def test_the_container_asks_for_health_where_there_is_an_answer() -> None:
     (path,) = re.findall(r"HEALTHCHECK(?s:.*?)127\.0\.0\.1:8000(/\w+)", DOCKERFILE)
-    assert path in Http(None, None, {})._routes  # type: ignore[arg-type]
+    assert path in Http(None, None, None, {})._routes  # type: ignore[arg-type]
     assert "ANTIPHON_PORT=8000" in DOCKERFILE
 
 

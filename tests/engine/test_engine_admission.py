@@ -136,3 +136,20 @@ def test_while_the_speech_model_hangs_the_engine_is_not_ready_and_nobody_comes_i
     wait_until(lambda: rig.engine.ready)
     rig.engine.open(SessionOptions())
     rig.engine.close()
+
+
+def test_one_more_than_can_be_served_in_time_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(monkeypatch, latency_target_s=0.05)
+    rig.model.free.set()
+    rig.engine._admission.calibrate(0.04, 1.0)
+    rig.engine.open(SessionOptions())
+    with pytest.raises(Overloaded, match=r"longer than 0\.05 s") as refused:
+        rig.engine.open(SessionOptions())
+    assert refused.value.retry_after_ms
+    assert REGISTRY.get_sample_value("antiphon_latency_target_seconds") == 0.05
+    estimate = REGISTRY.get_sample_value("antiphon_latency_estimate_seconds")
+    assert estimate is not None
+    assert estimate > 0.05
+    rig.engine.close()

@@ -10,7 +10,7 @@ from server.config import Settings
 DOC = (Path(__file__).parents[2] / "docs" / "LIMITS.md").read_text()
 LIMITS = re.compile(
     r"^max_|_timeout_s$|^receive_queue$|^write_buffer|^outbox|^ping_|^session_memory"
-    r"|^window_s$|^llm_(slots|queue|max_tokens|context_tokens|unhealthy_after)$"
+    r"|^window_s$|^latency_target_s$|^llm_(slots|queue|max_tokens|context_tokens|unhealthy_after)$"
 )
 
 
