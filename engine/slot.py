@@ -303,7 +303,7 @@ class Slot:
             window.status = WindowStatus.OPEN
         if verdict is not Verdict.KEEP or hypothesis.tokens[: len(settled)] != settled:
             return
-        if window.knows_better(hypothesis):
+        if window.knows_better(hypothesis) or window.heard_more_than(hypothesis):
             return
         window.answered = hypothesis
         self._language.partial(window, hypothesis)

@@ -203,6 +203,11 @@ class Window:
         same = first.job.until_sample == second.job.until_sample
         return same and first.avg_logprob >= second.avg_logprob
 
+    def heard_more_than(self, late: Hypothesis) -> bool:
+        """A newer guess, of more speech, overtook ``late`` in the model."""
+        first = self.answered
+        return first is not None and first.job.until_sample > late.job.until_sample
+
     def owns(self, job: AsrJob) -> bool:
         return (job.turn_id, job.window) == (self.turn.turn_id, self.index)
 

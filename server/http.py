@@ -89,8 +89,8 @@ class Http:
                 f"Pages of {origin!r} may not connect; the setting `origins` allows them.\n",
             )
         refusal = self._unauthorized(request)
-        if refusal is None and self._hub.problem is not None:
-            return _retry_later(_TEXT, self._hub.problem + "\n")
+        if refusal is None and (problem := self._hub.problem) is not None:
+            return _retry_later(_TEXT, problem + "\n")
         if refusal is None and self._sockets.full:
             ERRORS.labels("overloaded").inc()
             return _retry_later(_TEXT, f"{len(self._sockets)} connections are open already.\n")

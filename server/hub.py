@@ -142,8 +142,8 @@ class Hub:
             held = owner.key
         if held is not None:
             key = self.engine.reopen(held, options)
-        elif self.problem is not None:
-            raise Overloaded(self.problem, NOT_READY_RETRY_MS)
+        elif (problem := self.problem) is not None:
+            raise Overloaded(problem, NOT_READY_RETRY_MS)
         else:
             key = self.engine.open(options)
         if self._listeners.get(held) is listener:

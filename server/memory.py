@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ConfigError
+from engine.models.registry import registry
 from engine.types import SAMPLE_RATE
 from server.config import Settings
 from server.media.stream import MAX_PIECE_S
@@ -30,9 +31,12 @@ _BYTES_PER_CHAR = 4
 _BYTES_PER_TOKEN = 8  # of text
 _TRANSCRIPT_CHARS = 1 << 10  # of one turn: a minute of speech
 _KV_BYTES_PER_TOKEN = 23_040  # SmolLM2-135M: 30 layers of 3 heads of 64, keys and values, float16
-# Resident with the default models on a CPU: 800 to 1,100 MB under load (docs/BENCHMARKS.md), and
-# 140 MB of weights of the language model.
-_MODELS_BYTES = 1280 * MIB
+_CODE_BYTES = 600 * MIB  # interpreter, torch, and what they load
+# Of the bytes of a Whisper's files, which hold float16: weights in float32, copies of the decoder's
+# for few rows, cross-attention caches, and the silence that the encoder shares. With `base` in
+# float32 and 16 speakers 1,540 MB were resident with the rest.
+_ASR_FACTOR = 5
+_LLM_FACTOR = 1.2
 
 log = logging.getLogger("antiphon.memory")
 
@@ -78,12 +82,28 @@ def worst_case(settings: Settings) -> list[Row]:
             kept + pending,
             ("max_conversations", "max_history_turns", "max_pending_turns"),
         ),
-        Row("models and code", _MODELS_BYTES, ("asr_model", "llm_model")),
+        Row("models and code", _models_bytes(settings), ("asr_model", "llm_model")),
     ]
     if settings.llm in ("llamacpp", "exllamav2"):
         cache = settings.llm_slots * settings.llm_context_tokens * _KV_BYTES_PER_TOKEN
         rows.append(Row("cache of the LLM", cache, ("llm_context_tokens", "llm_slots")))
     return rows
+
+
+def _models_bytes(settings: Settings) -> int:
+    asr = _ASR_FACTOR * _weights_bytes(settings.asr_model)
+    in_process = settings.llm in ("llamacpp", "exllamav2")
+    llm = _LLM_FACTOR * _weights_bytes(settings.llm_model) if in_process else 0
+    return round(_CODE_BYTES + asr + llm)
+
+
+def _weights_bytes(model: str) -> int:
+    """Of an embedded model, a file or a folder; 0 for a name on a hub, whose size is not known."""
+    if model in registry():
+        return registry()[model].size
+    path = Path(model).expanduser()
+    files = [path] if path.is_file() else path.rglob("*") if path.is_dir() else []
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def check_memory(settings: Settings, there_is: int | None) -> None:

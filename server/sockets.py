@@ -15,6 +15,7 @@ class TimedConnection(ServerConnection):
     it is lost."""
 
     made_at = 0.0
+    is_lost = False
     on_lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -23,6 +24,7 @@ class TimedConnection(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.is_lost = True
         if self.on_lost is not None:
             self.on_lost()
 
@@ -42,5 +44,9 @@ class OpenSockets:
         return len(self._open) >= self._limit
 
     def add(self, connection: TimedConnection) -> None:
+        """Count ``connection``, unless it is gone: on uvloop a client that closes at once is lost
+        before its handshake is processed."""
+        if connection.is_lost:
+            return
         self._open.add(connection)
         connection.on_lost = partial(self._open.discard, connection)

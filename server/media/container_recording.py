@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.errors import AudioError
-from engine.types import SAMPLE_RATE, Pcm
+from engine.types import Pcm
 from server.media.channel_choice import ChoicesByCount
 from server.media.packet_decoder import PacketDecoder, open_decoder
 from server.media.packets import Demuxer
 from server.media.resampler import EMPTY
-
-# A packet of two bytes may stand for 120 ms: without a bound a message of a megabyte could ask
-# for a gigabyte of samples.
-MAX_SECONDS_PER_CHUNK = 600
 
 
 class ContainerRecording:
@@ -29,17 +24,11 @@ class ContainerRecording:
         return self._demuxer.track is None
 
     def feed(self, data: bytes) -> Iterator[Pcm]:
-        left = MAX_SECONDS_PER_CHUNK * SAMPLE_RATE
         for packet in self._demuxer.feed(data):
             if self._decoder is None:
                 assert self._demuxer.track is not None
                 self._decoder = open_decoder(self._demuxer.track, self._choices)
-            pcm = self._decoder.feed(packet)
-            left -= len(pcm)
-            yield pcm
-            if left < 0:
-                limit = f"{MAX_SECONDS_PER_CHUNK} s of audio"
-                raise AudioError(f"more than {limit} in one chunk; send smaller chunks")
+            yield self._decoder.feed(packet)
 
     def take_rest(self) -> bytes | None:
         return self._demuxer.take_rest()

@@ -19,6 +19,9 @@ from server.media.sniff import Match, describe_unknown, sniff
 
 SLICE_BYTES = 64 << 10  # decoded at once: 8 s of samples of one byte at 8 kHz
 PIECE_S = 5.0
+# A packet of two bytes may stand for 120 ms: without a bound a message of a megabyte could ask
+# for a gigabyte of samples.
+MAX_SECONDS_PER_CHUNK = 600
 MAX_PIECE_S = PIECE_S + SLICE_BYTES / 8_000
 
 _RAW: dict[str, tuple[SampleKind, int]] = {
@@ -88,8 +91,13 @@ class AudioStream:
         waiting: list[Pcm] = []
         error = None
         try:
+            left = MAX_SECONDS_PER_CHUNK * SAMPLE_RATE
             for pcm in self._decode(data):
                 waiting.append(pcm)
+                left -= len(pcm)
+                if left < 0:
+                    limit = f"{MAX_SECONDS_PER_CHUNK} s of audio"
+                    raise AudioError(f"more than {limit} in one chunk; send smaller chunks")
                 if sum(map(len, waiting)) >= PIECE_S * SAMPLE_RATE:
                     yield Decoded(_join(waiting))
                     waiting = []

@@ -78,3 +78,29 @@ def test_a_partial_that_comes_late_does_not_stand_for_the_final_that_was_asked()
     assert bench.finals() == []
     bench.answer(8)
     assert bench.finals() == ["eight"]
+
+
+def test_a_long_guess_is_checked_as_a_final_is() -> None:
+    bench = Bench(partials=True)
+    say_answering(bench, 13)
+    bench.pause(0.3)
+    guess = bench.jobs[-1] if bench.jobs else bench.last
+    assert guess.stands_in
+    assert guess.align
+
+
+def test_a_partial_that_was_overtaken_by_a_guess_of_more_speech_is_dropped() -> None:
+    bench = Bench(partials=True)
+    while not bench.jobs:
+        bench.say(FRAME_S)
+    early = bench.jobs.pop()
+    bench.say(2)
+    bench.pause(0.3)
+    guess = bench.jobs.pop()
+    assert guess.until_sample > early.until_sample
+    bench.jobs = [guess]
+    bench.answer(1, 2, 3)
+    bench.jobs = [early]
+    bench.answer(1)
+    bench.end()
+    assert bench.finals() == ["one two three"]

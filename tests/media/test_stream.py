@@ -112,6 +112,8 @@ def test_a_recording_without_its_header_is_told_to_begin_anew(head):
     error = stream.feed(head + bytes(40)).error
     assert error is not None
     assert "begin a new recording" in str(error)
+    anywhere = b"anywhere" in head  # known by nothing
+    assert ("its header is missing" in str(error)) is not anywhere
     np.testing.assert_array_equal(decode([FILE], stream), decode([FILE]))
     assert "new recording" not in str(AudioStream().feed(b"ID3" + bytes(40)).error)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
+import uvloop
 from harness import Talker, in_loop, running, settings
 from test_http import fetch
 from websockets.exceptions import InvalidStatus
@@ -67,3 +69,31 @@ async def test_plain_requests_take_no_place() -> None:
             assert (await fetch(server.url, "/ws/audio")).status == 426  # no handshake at all
         async with server.connect():
             pass
+
+
+def test_clients_that_close_at_once_leave_no_place_taken() -> None:
+    """As the server runs: on uvloop such a connection is lost before its handshake is processed."""
+
+    async def abort(port: int) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"GET /ws/audio HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    async def main() -> None:
+        async with running({"max_connections": 3}) as server:
+            for _ in range(20):
+                await abort(int(server.url.rpartition(":")[2]))
+            async with asyncio.timeout(5):
+                while True:
+                    try:
+                        async with server.connect():
+                            return
+                    except InvalidStatus:
+                        await asyncio.sleep(0.01)
+
+    uvloop.run(main())

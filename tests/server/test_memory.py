@@ -48,6 +48,17 @@ def test_lowering_any_setting_that_a_row_names_lowers_that_row() -> None:
             assert lowered[row.what] < high[row.what], (row.what, name)
 
 
+def test_larger_models_need_more(tmp_path: Path) -> None:
+    def models(**given: object) -> int:
+        rows = worst_case(Settings.model_validate(given))
+        return next(row.bytes for row in rows if row.what == "models and code")
+
+    (tmp_path / "model.bin").write_bytes(bytes(3 * MIB))
+    assert models(asr_model=str(tmp_path)) < models(asr_model="tiny.en") < models()
+    more = models(asr_model=str(tmp_path), llm_model=str(tmp_path / "model.bin"))
+    assert more - models(asr_model=str(tmp_path), llm="echo") == round(1.2 * 3 * MIB)
+
+
 def test_settings_that_exceed_the_memory_are_refused_with_what_to_lower(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
