@@ -41,7 +41,7 @@ lint: $(READY) ## ruff, mypy, and hadolint for the container
 resolve: $(READY) ## hold requirements-cuda.lock against the package index
 	$(BIN)/python .ci/cuda_lock.py check
 
-bench: $(READY) ## measure the servers (55 minutes) and rewrite docs/BENCHMARKS.md; ARGS="latency"
+bench: $(READY) ## measure the servers (65 minutes) and rewrite docs/BENCHMARKS.md; ARGS="latency"
 	@PYTHON=$(BIN)/python ANTIPHON=$(BIN)/antiphon bash benchmarks/measure_all.sh $(ARGS)
 
 clean: ## remove .venv and what the tools left; models stay in the user's cache

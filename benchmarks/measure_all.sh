@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures what docs/BENCHMARKS.md shows, and rewrites the page: about 55 minutes (65 at most), on a
+# Measures what docs/BENCHMARKS.md shows, and rewrites the page: about 65 minutes (80 at most), on a
 # machine that does nothing else. Each part writes its own JSON as soon as it has something, is cut
 # off when its time is over, and does not stop the others.
 #
@@ -18,10 +18,10 @@ ours=${OURS:-$curve,64}       # with this server alone
 talk=${TALK:-1,4,8,16}
 few=${FEW:-1,4}
 other=${OTHER:-1,4,16} # with the other way to run Whisper
-if [ $# -gt 0 ]; then budget_s=${BUDGET_S:-7200}; else budget_s=${BUDGET_S:-3900}; fi
+if [ $# -gt 0 ]; then budget_s=${BUDGET_S:-7200}; else budget_s=${BUDGET_S:-4800}; fi
 # few speakers are measured for longer, until there are enough turns for a median
 timing="--ramp 3 --warmup 3 --duration ${DURATION_S:-20} --drain 12 --turns ${TURNS:-8}"
-parts=${*:-"limits continuous profile compare-stream simulation final-time conversation compare latency first-token barge-in early-start continuous-ctranslate2 webm mixed bursty churn"}
+parts=${*:-"limits continuous continuous-avx2 final-time-avx2 overload overload-avx2 profile compare-stream simulation final-time conversation compare latency first-token barge-in early-start continuous-ctranslate2 webm mixed bursty churn"}
 failed=""
 mkdir -p "$out" .benchmarks
 
@@ -56,9 +56,9 @@ load() {
 	[ -f ".benchmarks/load-$name.json" ] && cp ".benchmarks/load-$name.json" "$out/"
 }
 
-# carried: how many sessions the continuous load found to be carried, or 8.
+# carried NAME: how many sessions that load found to be carried, or 8.
 carried() {
-	"$python" - "$out/load-continuous.json" 2>/dev/null <<-'EOF' || echo 8
+	"$python" - "$out/${1:-load-continuous}.json" 2>/dev/null <<-'EOF' || echo 8
 		import json, sys
 		print(json.load(open(sys.argv[1]))["capacity"]["sessions"] or 1)
 	EOF
@@ -75,7 +75,14 @@ rm -f .benchmarks/load-*.json
 
 measure() {
 	run limits 60 "$python" -m benchmarks.limits "$out/limits.json"
-	load continuous 600 --sessions "$ours" --find-capacity -- --llm echo
+	load continuous 600 --sessions "$ours" --find-capacity -- --llm echo --latency-target-s 0
+	ANTIPHON_ISA=avx2 load continuous-avx2 500 --sessions "${AVX2:-1,4,8,16}" --find-capacity \
+		-- --llm echo --latency-target-s 0
+	ANTIPHON_ISA=avx2 run final-time-avx2 240 "$python" -m benchmarks.final_time \
+		"$out/final_time-avx2.json"
+	load overload 90 --sessions "$((4 * $(carried load-continuous)))" --ramp 10 -- --llm echo
+	ANTIPHON_ISA=avx2 load overload-avx2 90 --sessions "$((4 * $(carried load-continuous-avx2)))" \
+		--ramp 10 -- --llm echo
 	load profile 70 --sessions "${PROFILE_SESSIONS:-$(carried)}" --py-spy -- --llm echo
 	# shellcheck disable=SC2086
 	run compare-stream 540 "$antiphon" bench compare $timing --peers whisperlive-batch \
@@ -83,7 +90,7 @@ measure() {
 	run simulation 60 "$python" -m benchmarks.simulate "$out/load-continuous.json" \
 		"$out/simulation.json"
 	run final-time 240 "$python" -m benchmarks.final_time "$out/final_time.json"
-	load conversation 300 --profile conversation --sessions "$talk" --turns 6
+	load conversation 300 --profile conversation --sessions "$talk" --turns 6 -- --latency-target-s 0
 	# shellcheck disable=SC2086
 	run compare 660 "$antiphon" bench compare $timing --sessions "$few" \
 		--peers whisperlive,faster-whisper,faster-whisper-batched,whisper-cpp \

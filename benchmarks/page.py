@@ -19,6 +19,7 @@ from benchmarks.sections import (
     gpu,
     limits,
     media,
+    overload,
     peers,
     profile,
     replies,
@@ -32,6 +33,7 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "BENCHMARKS.md"
 TEMPLATE = HERE / "page.md"
 NOTES = HERE / "notes"
+_OVERLOADS = ("load-overload", "load-overload-avx2")
 _OTHERS = ("load-webm", "load-mixed", "load-bursty", "load-churn")
 
 
@@ -49,6 +51,9 @@ def build(folder: Path, page: Path) -> None:
     text = Template(TEMPLATE.read_text("utf-8")).substitute(
         when=_when([continuous, other, talk, *compared, peak]),
         capacity=capacity.section(continuous, "continuous", pictures),
+        avx2=capacity.section(read("load-continuous-avx2"), "continuous-avx2", pictures),
+        final_time_avx2=final_time.section(read("final_time-avx2")) or NOT_MEASURED,
+        overload=overload.section([one for one in map(read, _OVERLOADS) if one]),
         other=capacity.section(other, "continuous-ctranslate2", pictures),
         conversation=capacity.section(talk, "conversation", pictures),
         others=capacity.others([one for one in map(read, _OTHERS) if one]),

@@ -13,7 +13,6 @@ GIB = 1 << 30
 _MEMORY_WANTED = 2 * GIB  # the embedded models with their caches take about one of them
 _DEVICE_MEMORY_WANTED = 4 * GIB
 _OLDEST = (8, 0)
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 # CUresult of cuInit, CUDA Driver API; what usually brings it about.
 _DRIVER_TROUBLE = {
     100: ("the driver sees no device", "give the container the GPU (`--gpus all`)"),
@@ -35,15 +34,14 @@ def check_machine(machine: Machine, device: str, asr: str = "auto") -> list[Find
 
 
 def _processor(machine: Machine) -> Finding:
-    detail = f"{machine.cores} core{'s' if machine.cores != 1 else ''}"
-    if machine.cores < 2:
+    detail = machine.processor.describe()
+    if machine.processor.cores < 2:
         return warning(
             "processor",
-            f"{detail}: speech and replies take turns on it",
+            f"{detail}; speech and replies take turns on it",
             "give the process two cores or more",
         )
-    native = "native bfloat16" if machine.cpu_flags & _BF16_FLAGS else "no native bfloat16"
-    return ok("processor", f"{detail}, {native}")
+    return ok("processor", detail)
 
 
 def _memory(machine: Machine) -> Finding:

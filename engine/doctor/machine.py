@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from engine.processor import Processor, processor
+
 PACKAGES = ("torch", "ctranslate2", "triton", "xllamacpp", "exllamav2", "flash-attn")
 # CTranslate2's wheel opens the first by name when it first multiplies on a GPU.
 LIBRARIES = ("libcublas.so.12",)
@@ -44,8 +46,7 @@ class Driver:
 class Machine:
     """``driver`` is None where there is no ``libcuda``; ``torch_archs`` are as ``sm_90``."""
 
-    cores: int
-    cpu_flags: frozenset[str]
+    processor: Processor
     memory_bytes: int
     available_bytes: int
     driver: Driver | None
@@ -64,8 +65,7 @@ def examine() -> Machine:
     limit = memory_limit(_read("/sys/fs/cgroup/memory.max"), memory.get("MemTotal", 0))
     devices, devices_error = _devices()
     return Machine(
-        cores=len(os.sched_getaffinity(0)),
-        cpu_flags=cpu_flags(_read("/proc/cpuinfo")),
+        processor=processor(),
         memory_bytes=limit,
         available_bytes=min(limit, memory.get("MemAvailable", 0)),
         driver=_driver(),
@@ -77,12 +77,6 @@ def examine() -> Machine:
         compiler=os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"),
         versions=_versions(PACKAGES),
     )
-
-
-def cpu_flags(cpuinfo: str) -> frozenset[str]:
-    """Instruction sets of the first processor in ``/proc/cpuinfo``."""
-    found = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
-    return frozenset(found.group(1).split()) if found else frozenset()
 
 
 def _read(path: str) -> str:

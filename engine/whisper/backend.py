@@ -232,7 +232,14 @@ class TorchWhisper:
 
     def _admit(self) -> list[Hypothesis]:
         """Take what has been encoded; returns the jobs that failed."""
-        return [failure for each in list(self._listening) for failure in self._go_on(each)]
+        waiting = [each for each in self._listening if self._may_join(each)]
+        return [failure for each in waiting for failure in self._go_on(each)]
+
+    def _may_join(self, listening: _Listening) -> bool:
+        """On a CPU a partial with its draft makes a pass long: not while finals wait for theirs."""
+        if self._queues is not None or any(job.is_final for job in listening.left()):
+            return True
+        return not any(job.is_final for job in self._running.values())
 
     def _begin(self) -> list[Hypothesis]:
         """Put what may be encoded now in the encoder's line; returns the jobs that failed."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.doctor.checks import GIB
 from engine.doctor.machine import Device, Driver, Machine
+from engine.processor import Processor
 
 H100 = Device("NVIDIA H100", (9, 0), 80 * GIB, 78 * GIB)
 BLACKWELL = Device("NVIDIA RTX PRO 6000", (12, 0), 96 * GIB, 90 * GIB)
@@ -14,8 +15,7 @@ PASCAL = Device("NVIDIA GeForce GTX 1080", (6, 1), 8 * GIB, 7 * GIB)
 TURING = Device("NVIDIA T4", (7, 5), 16 * GIB, 15 * GIB)
 
 CPU_ONLY = Machine(
-    cores=8,
-    cpu_flags=frozenset({"avx512_bf16"}),
+    processor=Processor("Xeon", 8, "native", bfloat16=True, float16=False),
     memory_bytes=32 * GIB,
     available_bytes=30 * GIB,
     driver=None,

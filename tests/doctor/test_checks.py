@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from machines import BLACKWELL, H100, PASCAL, TURING, cpu_host, gpu_host
+from machines import BLACKWELL, CPU_ONLY, H100, PASCAL, TURING, cpu_host, gpu_host
 
 from engine.doctor.checks import GIB, check_machine
 from engine.doctor.finding import Finding
@@ -140,9 +140,13 @@ def test_triton_without_a_compiler() -> None:
 
 
 def test_one_core_and_little_memory_are_warnings() -> None:
-    small = cpu_host(cores=1, available_bytes=GIB)
+    single = replace(CPU_ONLY.processor, cores=1)
+    small = cpu_host(processor=single, available_bytes=GIB)
     assert of(small, "processor").status == "warning"
-    assert of(small, "processor").detail.startswith("1 core:")
+    assert "1 core," in of(small, "processor").detail
+    poor = cpu_host(processor=replace(CPU_ONLY.processor, bfloat16=False, isa="avx2"))
+    told = of(poor, "processor").detail
+    assert told.endswith("no native bfloat16, limited to avx2 by isa: Whisper in float32")
     assert of(small, "memory").status == "warning"
 
 

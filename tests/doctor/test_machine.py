@@ -11,22 +11,10 @@ from engine.doctor import machine as facts
 
 def test_this_machine_is_described() -> None:
     machine = facts.examine()
-    assert machine.cores == len(os.sched_getaffinity(0))
+    assert machine.processor.cores == len(os.sched_getaffinity(0))
     assert 0 < machine.available_bytes <= machine.memory_bytes
     assert machine.versions["torch"]
     assert set(machine.libraries) == set(facts.LIBRARIES)
-
-
-@pytest.mark.parametrize(
-    ("text", "flags"),
-    [
-        ("processor\t: 0\nflags\t\t: fpu avx2\n\nflags\t\t: other\n", {"fpu", "avx2"}),
-        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", {"fp", "asimd", "bf16"}),
-        ("", set()),
-    ],
-)
-def test_flags_of_the_first_processor(text: str, flags: set[str]) -> None:
-    assert facts.cpu_flags(text) == flags
 
 
 @pytest.mark.parametrize(("number", "version"), [(12080, (12, 8)), (13000, (13, 0))])
