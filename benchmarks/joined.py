@@ -32,10 +32,11 @@ from benchmarks.load.words import normalise
 from engine.asr.backend import AsrBackend, AsrJob
 from engine.asr.ct2 import CTranslate2Whisper
 from engine.asr.guards import context_s
-from engine.asr_lane import AsrLane, Submit
+from engine.asr_lane import AsrLane
 from engine.config import EngineSettings
+from engine.frames import End
 from engine.models import resolve
-from engine.slot import End, Slot
+from engine.slot import Slot
 from engine.types import SAMPLE_RATE, Pcm, SessionOptions, Transcript
 from engine.vad.silero import SileroVad
 from engine.whisper.backend import TorchWhisper
@@ -199,7 +200,7 @@ class Listener:
         )
         for pcm in segments:
             slot.put(pcm)
-            slot.put(End(0.0))
+            slot.put(End())
         lane = AsrLane(self._backend, lambda _: None)
         finals: list[Transcript] = []
         while len(finals) < len(segments):
@@ -208,7 +209,7 @@ class Listener:
                 probability = self._vad.step(slot.frame()[None], np.zeros(1, np.int64))[0]
                 work = slot.heard(float(probability), 0.0, idle=idle)
             else:
-                work = slot.end(end, 0.0)
+                work = slot.end(0.0)
             finals += self._answer(slot, work, lane)
         return finals
 
@@ -218,12 +219,13 @@ class Listener:
             for event in work.events:
                 if isinstance(event, Transcript) and event.is_final:
                     yield event
-            if work.submit is None:
+            job = work.submitted
+            if job is None:
                 return
-            self.jobs.append(work.submit)
-            commands = [Submit(work.submit)]
-            while not (heard := lane.turn(commands)):
-                commands = []
+            self.jobs.append(job)
+            orders = work.orders
+            while not (heard := lane.turn(orders)):
+                orders = []
             work = slot.answer(heard[0].hypothesis, heard[0].verdict, 0.0)
 
 

@@ -20,14 +20,7 @@ from engine.frames import End, FrameQueue
 from engine.job import Ask, job_of
 from engine.language import SpokenLanguage
 from engine.track import quietest
-from engine.turn import (
-    CUT_SEARCH_S,
-    NOT_KNOWN,
-    PAUSE_CLOSES_FROM,
-    Turn,
-    Window,
-    WindowStatus,
-)
+from engine.turn import CUT_SEARCH_S, NOT_KNOWN, PAUSE_CLOSES_FROM, Turn, Window, WindowStatus
 from engine.types import (
     SAMPLE_RATE,
     Assumed,
@@ -285,7 +278,8 @@ class Slot:
         """The head's result: take it, or, where it was only a guess, ask with more care."""
         job = hypothesis.job
         poor = verdict is Verdict.RETRY and not job.is_final
-        again = retry(replace(job, is_final=True)) if poor else None
+        settled = head.agreement.settled  # more than the job knew of, if a result came meanwhile
+        again = retry(replace(job, is_final=True, prefix=settled)) if poor else None
         if again is not None:
             head.asked = again
             work.orders.append(Submit(again))
@@ -293,7 +287,10 @@ class Slot:
         if hypothesis.error is not None:
             head.turn.failure = str(hypothesis.error)
         spoken = hypothesis.error is None and verdict is not Verdict.NO_SPEECH
-        self._finish(hypothesis if spoken else None, work)
+        if spoken and job.prefix != settled and not head.keeps_settled(hypothesis):
+            head.status, head.asked = WindowStatus.OPEN, None  # words became stable since it asked
+        else:
+            self._finish(hypothesis if spoken else None, work)
         self._decode_next(now, work)
 
     def _partial(self, hypothesis: Hypothesis, verdict: Verdict, work: Work) -> None:
@@ -301,7 +298,7 @@ class Slot:
         settled = window.agreement.settled
         if window.awaits(hypothesis.job):
             window.status = WindowStatus.OPEN
-        if verdict is not Verdict.KEEP or hypothesis.tokens[: len(settled)] != settled:
+        if verdict is not Verdict.KEEP or not window.keeps_settled(hypothesis):
             return
         if window.knows_better(hypothesis) or window.heard_more_than(hypothesis):
             return
@@ -354,7 +351,7 @@ class Slot:
         window = self._closed.popleft()
         turn = window.turn
         self._undecoded_samples -= window.samples
-        hypothesis = window.better(hypothesis)
+        hypothesis = window.promised(window.better(hypothesis), self._decode)
         if hypothesis is not None:
             if parts := unheard.cut(window, hypothesis, self._decode):
                 self._undecoded_samples += sum(part.samples for part in parts)

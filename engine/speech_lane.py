@@ -12,6 +12,8 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -40,9 +42,11 @@ from engine.types import (
     Transcript,
 )
 from engine.vad.model import VadModel
-from engine.work import Work
+from engine.work import CancelJobs, Work
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 # Rounds of frames between two looks at the inbox: a second of audio of every slot.
 _ROUNDS = 32
@@ -67,7 +71,8 @@ class SpeechLane:
     """Owns slots and VAD; talks to an ``AsrLane`` and, through ``deliver``, to the sessions.
 
     When the lane fails, or the speech model's lane does, it stops to listen but goes on to answer:
-    every segment that has ended, and every later one at its end, with a ``Failure``.
+    every segment that has ended, and every later one at its end, with a ``Failure``. When one slot
+    fails, the same holds for its session only.
     """
 
     def __init__(
@@ -93,7 +98,7 @@ class SpeechLane:
         self._ledger = TurnLedger()
         self._events: list[Event] = []
         self._consumed: defaultdict[int, int] = defaultdict(int)  # samples, by session
-        self._at_work: int | None = None  # the session whose slot is being asked, for the log
+        self._broken: dict[int, str] = {}  # sessions whose slot failed, until they close, and why
         self._watch = StepWatch("the speech lane", settings.step_timeout_s, clock)
         self._thread = threading.Thread(target=self._run, name="speech-lane", daemon=True)
         self._lane: AsrLane
@@ -150,7 +155,7 @@ class SpeechLane:
             with self._watch.step():
                 return self._step()
         except Exception as error:  # a dead lane must be seen, whatever killed it
-            log.exception("the speech lane stopped; it was at session %s", self._at_work)
+            log.exception("the speech lane stopped")
             if self.dead is not None:
                 raise  # it cannot even answer
             self._fail(f"the speech lane stopped: {error}")
@@ -204,14 +209,15 @@ class SpeechLane:
                 slot.put(End())
                 self._active[key] = slot
             case Cancel(key, turn_id) if slot := self._slots.get(key):
-                self._at_work = key
-                self._carry_out(slot.cancel(turn_id, self._clock()))
                 self._active[key] = slot  # it may have been blocked
-            case CloseSlot(key) if key in self._slots:
-                slot = self._slots.pop(key)
-                self._active.pop(key, None)
-                self._free_rows.append(slot.vad_row)
+                self._ask(slot, partial(slot.cancel, turn_id, self._clock()))
+            case CloseSlot(key) if slot := self._slots.get(key):
+                self._drop(slot)
                 self._carry_out(slot.close())
+            case CloseSlot(key):
+                self._broken.pop(key, None)
+            case AudioChunk(key) | EndSegment(key) if key in self._broken:
+                self._refuse(command)
 
     def _fail(self, problem: str) -> None:
         """Nobody is heard any more: answer every segment that has ended."""
@@ -228,46 +234,80 @@ class SpeechLane:
         self._answer_owed()
 
     def _answer_owed(self) -> None:
+        """Fail every segment that has ended and that nobody is going to decode."""
         for key, turn_id in self._ledger.owed():
-            self._ledger.settle(key, turn_id)
-            self._events.append(Failure(key, turn_id, AsrFailed.code, str(self.dead)))
+            if problem := self.dead or self._broken.get(key):
+                self._ledger.settle(key, turn_id)
+                self._events.append(Failure(key, turn_id, AsrFailed.code, problem))
+
+    # ---- one slot -----------------------------------------------------------------------
+
+    def _ask(self, slot: Slot, step: Callable[[], Work]) -> None:
+        """Carry out what a step of ``slot`` comes to."""
+        if (work := self._safely(slot, step)) is not None:
+            self._carry_out(work)
+
+    def _safely(self, slot: Slot, step: Callable[[], _T]) -> _T | None:
+        """What a step of ``slot`` returns; None if it fails, which ends only its session's hearing.
+
+        The slot's state cannot be trusted then: it is dropped with its work.
+        """
+        try:
+            return step()
+        except Exception as error:
+            log.exception("session %s: its slot failed and is dropped", slot.key)
+            self._broken[slot.key] = f"the session's speech cannot be heard any more: {error}"
+        self._consumed[slot.key] += slot.audio.waiting_samples
+        self._drop(slot)
+        self._lane.post(CancelJobs(slot.key, None))
+        if slot.options.endpointing == "server":  # or its client would never learn of it
+            self._carry_out(Work([SegmentEnded(slot.key, self._ledger.ended(slot.key))]))
+        self._answer_owed()
+        return None
+
+    def _drop(self, slot: Slot) -> None:
+        del self._slots[slot.key]
+        self._active.pop(slot.key, None)
+        self._free_rows.append(slot.vad_row)
 
     def _take_answers(self, answers: Sequence[Heard]) -> None:
         for heard in answers:
-            key = heard.hypothesis.job.key
-            slot = self._slots.get(key)
+            slot = self._slots.get(heard.hypothesis.job.key)
             if slot is not None:
-                self._at_work = key
-                self._carry_out(slot.answer(heard.hypothesis, heard.verdict, self._clock()))
-                self._active[key] = slot  # it may have been blocked
+                self._active[slot.key] = slot  # it may have been blocked
+                now = self._clock()
+                self._ask(slot, partial(slot.answer, heard.hypothesis, heard.verdict, now))
 
     def _listen(self) -> bool:
         """One frame of every slot that has one, in one call; False if none has."""
-        self._active = {key: slot for key, slot in self._active.items() if self._prepare(slot)}
-        ready = list(self._active.values())
+        prepared = [slot for slot in list(self._active.values()) if self._prepare(slot)]
+        framed = [(slot, self._safely(slot, slot.frame)) for slot in prepared]
+        ready = [(slot, frame) for slot, frame in framed if frame is not None]
+        self._active = {slot.key: slot for slot, _ in ready}
         if not ready:
             return False
-        frames = np.stack([slot.frame() for slot in ready])
-        rows = np.array([slot.vad_row for slot in ready], dtype=np.int64)
+        frames = np.stack([frame for _, frame in ready])
+        rows = np.array([slot.vad_row for slot, _ in ready], dtype=np.int64)
         with metrics.STAGE_SECONDS.labels("vad_step").time():
             probabilities = self._vad.step(frames, rows)
         metrics.BATCH_SIZE.labels("vad").observe(len(ready))
         now, idle = self._clock(), self._lane.idle
-        for slot, probability in zip(ready, probabilities, strict=True):
-            self._at_work = slot.key
-            self._carry_out(slot.heard(float(probability), now, idle))
+        for (slot, _), probability in zip(ready, probabilities, strict=True):
+            self._ask(slot, partial(slot.heard, float(probability), now, idle))
         return True
 
     def _prepare(self, slot: Slot) -> bool:
         """Bring the slot's next frame forward, ending segments on the way; False if it has none."""
-        self._at_work = slot.key
-        while True:
-            moved, end = slot.take()
+        while (taken := self._safely(slot, slot.take)) is not None:
+            moved, end = taken
             if moved:
                 self._consumed[slot.key] += moved
             if end is None:
                 return slot.frame_ready
-            self._carry_out(slot.end(self._clock()))
+            self._ask(slot, partial(slot.end, self._clock()))
+            if slot.key not in self._slots:
+                break
+        return False  # it failed
 
     def _carry_out(self, work: Work) -> None:
         for event in work.events:

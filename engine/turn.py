@@ -93,6 +93,7 @@ class Window:
     is_last: bool = False
     language: str | None = None  # where the model was sure of it before the end
     begins_anew: bool = False  # after a long pause: what was said before it is no context
+    context_from: int = 0  # where in the turn's text its context begins
     status: WindowStatus = WindowStatus.OPEN
     asked: AsrJob | None = None  # the newest job sent for it
     answered: Hypothesis | None = None  # the newest usable result for it
@@ -105,7 +106,11 @@ class Window:
 
     @property
     def context(self) -> str:
-        return "" if self.begins_anew else self.turn.text
+        return "" if self.begins_anew else self.turn.text[self.context_from :]
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / SAMPLE_RATE
 
     def add(self, pcm: Pcm, start_sample: int, until_sample: int, voiced: Pcm) -> None:
         self.spans.append(pcm)
@@ -148,8 +153,12 @@ class Window:
         return Word(word.text, said / SAMPLE_RATE, (said + min(length, room)) / SAMPLE_RATE)
 
     def part(self, from_s: float, to_s: float, decode: Decode) -> Window:
-        """Its speech in ``[from_s, to_s)``, counted in seconds of its speech, as a window."""
+        """Its speech in ``[from_s, to_s)``, counted in seconds of its speech, as a window.
+
+        What was heard in an earlier part is context, what was said before a long pause is none.
+        """
         part = Window.open(self.turn, decode)
+        part.context_from = len(self.turn.text) if self.begins_anew else self.context_from
         first, last = round(from_s * SAMPLE_RATE), round(to_s * SAMPLE_RATE)
         for start, span, voiced in zip(self.starts, self.spans, self.voiced, strict=True):
             begin, end = max(0, first), min(len(span), last)
@@ -170,6 +179,18 @@ class Window:
                 samples += speech_samples(heard)
             first, last = first - len(span), last - len(span)
         return samples / SAMPLE_RATE
+
+    def promised(self, hypothesis: Hypothesis | None, decode: Decode) -> Hypothesis | None:
+        """``hypothesis``; or, if it lacks words that were told as stable, those words."""
+        if self.keeps_settled(hypothesis):
+            return hypothesis
+        assert self.answered is not None, "words settle where a result is usable"
+        return self.answered.only(0, len(self.agreement.settled), decode)
+
+    def keeps_settled(self, hypothesis: Hypothesis | None) -> bool:
+        """Whether it begins with the words that were told as stable."""
+        settled = self.agreement.settled
+        return (hypothesis.tokens if hypothesis else ())[: len(settled)] == settled
 
     def better(self, hypothesis: Hypothesis | None) -> Hypothesis | None:
         """What it was heard as before, if it is no more now."""

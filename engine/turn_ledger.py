@@ -29,6 +29,10 @@ class TurnLedger:
         self._owed[key].add(turn_id)
         return turn_id
 
+    def ended(self, key: int) -> int:
+        """How many of the session's segments have ended: the turn id of the open one."""
+        return self._ended.get(key, 0)
+
     def settle(self, key: int, turn_id: int) -> None:
         """The turn is answered, or cancelled: nothing is owed for it."""
         if key in self._owed:

@@ -3,12 +3,12 @@
 Whisper may leave out the middle of a window or end its text early, most of all where speakers or
 languages change and where somebody says the same again. The decoder's alignment tells when each
 word was said; a word whose time holds far more speech than it can be, or speech after the last
-one, is decoded by itself, in its place.
+one, is decoded by itself, in its place. Words that were told as stable are never decoded again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 from engine.asr.agreement import Decode
@@ -28,28 +28,31 @@ LEAST_S = 1.5
 _WORD_AT_MOST_S = 0.4
 _LETTER_AT_MOST_S = 0.08
 _PROGRESS_S = 1.0
+_LEAST_PART_S = 0.02  # one encoder position
 
 
 def cut(window: Window, hypothesis: Hypothesis, decode: Decode) -> list[Window]:
     """``window`` as windows in order, if ``hypothesis`` leaves speech out: what is decoded has its
-    part of it as its answer, what was left out has none. Else nothing."""
+    part of it as its answer, what was left out has none. Else nothing. No part is empty."""
+    hypothesis = _within(window, hypothesis)
     stretch = _left_out(window, hypothesis, decode)
     if stretch is None:
         return []
     first, last = stretch
     times, count = hypothesis.token_times, len(hypothesis.tokens)
-    end_s = hypothesis.job.seconds
     parts: list[Window] = []
     if first:
         before = window.part(0.0, times[first], decode)
+        before.agreement = window.agreement  # all that is settled lies in it
         before.answered = _of(hypothesis, before, 0, first, decode)
         parts.append(before)
-    rest = window.part(times[first], times[last] if last < count else end_s, decode)
+    begin_s, end_s = times[first] if first else 0.0, times[last] if last < count else window.seconds
+    rest = window.part(begin_s, end_s, decode)
     if first < count:
         rest.instead = _of(hypothesis, rest, first, last, decode)
     parts.append(rest)
     if last < count:
-        after = window.part(times[last], end_s, decode)
+        after = window.part(end_s, window.seconds, decode)
         after.until_sample = window.until_sample
         after.answered = _of(hypothesis, after, last, count, decode)
         parts.append(after)
@@ -59,43 +62,47 @@ def cut(window: Window, hypothesis: Hypothesis, decode: Decode) -> list[Window]:
     return parts
 
 
+def _within(window: Window, hypothesis: Hypothesis) -> Hypothesis:
+    """A guess made late in a pause heard more silence than its window keeps: words are timed into
+    that too."""
+    times = tuple(min(time, window.seconds) for time in hypothesis.token_times)
+    return replace(hypothesis, token_times=times)
+
+
 def _left_out(window: Window, hypothesis: Hypothesis, decode: Decode) -> tuple[int, int] | None:
     """The tokens in whose time speech is left out; at the end none: ``(count, count)``."""
     times, count = hypothesis.token_times, len(hypothesis.tokens)
     if not count or len(times) != count + 1:
         return None
     if window.instead is None:  # else it is such a stretch itself
-        for first, last in _words(hypothesis, decode):
+        for first, last in _words(window, hypothesis, decode):
             letters = len(decode(hypothesis.tokens[first:last]).strip())
             may_last = _WORD_AT_MOST_S + _LETTER_AT_MOST_S * letters
-            if window.speech_s(times[first], times[last]) >= LEAST_S + may_last:
-                # words without time of their own cannot be parted from it
-                first = first if times[first] else 0
-                last = last if times[last] < hypothesis.job.seconds else count
-                return (first, last) if first >= len(hypothesis.job.prefix) else None
-    after_s = window.speech_s(times[-1], hypothesis.job.seconds)
+            if window.speech_s(times[first], times[last]) < LEAST_S + may_last:
+                continue
+            # Words without time of their own cannot be parted from it.
+            first = first if times[first] >= _LEAST_PART_S else 0
+            last = last if times[last] <= window.seconds - _LEAST_PART_S else count
+            if first >= len(window.agreement.settled):
+                return first, last
+    after_s = window.speech_s(times[-1], window.seconds)
     return (count, count) if after_s >= LEAST_S and times[-1] >= _PROGRESS_S else None
 
 
-def _words(hypothesis: Hypothesis, decode: Decode) -> Iterator[tuple[int, int]]:
-    """Where each word's tokens begin and end; settled ones stand as they are."""
-    settled = len(hypothesis.job.prefix)
+def _words(window: Window, hypothesis: Hypothesis, decode: Decode) -> Iterator[tuple[int, int]]:
+    """Where each word's tokens begin and end, after those that are settled."""
     spans = word_spans(hypothesis.tokens, decode)
-    return ((first, last) for first, last in spans if first >= settled)
+    return (span for span in spans if span[0] >= len(window.agreement.settled))
 
 
 def _of(hypothesis: Hypothesis, part: Window, first: int, last: int, decode: Decode) -> Hypothesis:
     """Tokens ``[first, last)`` of ``hypothesis``, as what was heard in ``part``."""
-    tokens = hypothesis.tokens[first:last]
     begin_s = hypothesis.token_times[first] if first else 0.0
-    times: Sequence[float] = hypothesis.token_times[first : last + 1]
+    heard = hypothesis.only(first, last, decode)
     return replace(
-        hypothesis,
+        heard,
         job=replace(hypothesis.job, pcm=part.pcm(), until_sample=part.until_sample, prefix=()),
-        tokens=tokens,
-        text=decode(tokens),
-        token_logprobs=(),
-        token_times=tuple(time - begin_s for time in times),
+        token_times=tuple(time - begin_s for time in heard.token_times),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Literal, Protocol
 
@@ -84,6 +84,17 @@ class Hypothesis:
     settled: int | None = None
     language_probability: float | None = None
     error: Exception | None = None
+
+    def only(self, first: int, last: int, decode: Callable[[Sequence[int]], str]) -> Hypothesis:
+        """Tokens ``[first, last)`` of it, with their times where it has any."""
+        tokens = self.tokens[first:last]
+        return replace(
+            self,
+            tokens=tokens,
+            text=decode(tokens),
+            token_logprobs=(),
+            token_times=self.token_times[first : last + 1],
+        )
 
 
 class AsrBackend(Protocol):

@@ -167,13 +167,20 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     ),
 }
 
-_IGNORED = str.maketrans("", "", " .,!?…:;-–—'’\"“”«»()[]*♪。、！？·0123456789")
-_BARE = frozenset(
-    phrase.casefold().translate(_IGNORED) for known in _KNOWN.values() for phrase in known
-)
+_MARKS = str.maketrans("", "", " .,!?…:;-–—'’\"“”«»()[]*♪。、！？·")
+_DIGITS = str.maketrans("", "", "0123456789")
+
+
+def _bare(text: str) -> str:
+    """Without case, punctuation and spaces; and without years, but a number alone is a word."""
+    words = text.casefold().translate(_MARKS)
+    return words.translate(_DIGITS) or words
+
+
+_BARE = frozenset(_bare(phrase) for known in _KNOWN.values() for phrase in known)
 
 
 def is_filler(text: str) -> bool:
     """Whether ``text`` is one of these, or nothing but marks: in any language, since what nobody
-    said has none. Case, punctuation, spaces and years do not count."""
-    return text.casefold().translate(_IGNORED) in _BARE | {""}
+    said has none. Case, punctuation, spaces and years do not count; numbers are words."""
+    return _bare(text) in _BARE | {""}

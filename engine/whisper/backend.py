@@ -358,10 +358,9 @@ class TorchWhisper:
         job = self._running.pop(slot)
         self._drafts.put(_window(job), result.tokens)
         attention, seconds = result.attention, job.seconds
+        timed = job.align or len(result.tokens) < job.align_below  # not where only ``attend`` asks
         return Hypothesis(
-            token_times=token_times(attention, seconds)
-            if attention is not None and (job.align or job.align_below)
-            else (),
+            token_times=token_times(attention, seconds) if attention is not None and timed else (),
             settled=_settled(attention, seconds) if attention is not None and job.attend else None,
             job=job,
             tokens=result.tokens,

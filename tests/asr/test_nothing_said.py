@@ -58,6 +58,19 @@ def test_other_words_are_kept_and_so_is_what_was_settled() -> None:
     assert judge(replace(settled, job=replace(job, prefix=(1,)))) is Verdict.KEEP
 
 
+@pytest.mark.parametrize(
+    "text", [" 42.", " 5", " 1984", " 3.14", " 7-7", " 100 %", " №5", " 1 2 3"]
+)
+def test_a_number_is_an_answer(text: str) -> None:
+    assert not is_filler(text)
+    assert judged(text, no_speech=0.94, voiced=0.43) is Verdict.KEEP
+
+
+def test_years_and_numbers_beside_known_words_do_not_count() -> None:
+    for text in (" Copyright WDR 2021", " Sous-titrage ST' 501", " SWR 2018.", " Thank you. 2"):
+        assert is_filler(text), text
+
+
 @pytest.mark.models
 @pytest.mark.parametrize("language", [None, "en"])
 def test_a_hum_is_no_speech(listener: Listener, language: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Literal, NoReturn
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from engine.asr_lane import AsrLane, Heard
 from engine.config import EngineSettings
 from engine.speech_lane import SpeechLane
 from engine.types import (
+    SAMPLE_RATE,
     AudioChunk,
     AudioConsumed,
     CloseSlot,
@@ -25,6 +27,7 @@ from engine.types import (
     Event,
     Failure,
     OpenSlot,
+    SegmentEnded,
     SessionOptions,
     Transcript,
 )
@@ -200,6 +203,58 @@ def test_when_the_speech_models_lane_dies_every_open_turn_is_failed_at_once() ->
     rig.speech.post(EndSegment(0))
     assert rig.next(Failure).turn_id == 1
     rig.close()
+
+
+def fail(*_: object) -> NoReturn:
+    raise ValueError("planted in a slot")
+
+
+@pytest.mark.parametrize("endpointing", ["client", "server"])
+@pytest.mark.parametrize("step", ["take", "frame", "heard", "end", "answer", "cancel"])
+def test_a_slot_that_fails_costs_only_its_own_session(
+    step: str, endpointing: Literal["client", "server"], caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = Pair(SteppedModel(drops=True), max_sessions=2)
+    pair.open(1, SessionOptions(endpointing=endpointing))
+    pair.open(2)
+    for key in (1, 2):
+        pair.say(key, loud(1))
+        pair.end(key)
+    pair.run(4)
+    assert [job.key for job in pair.model.jobs] == [1, 2]
+    setattr(pair.speech._slots[1], step, fail)
+    pair.cancel(1, 7)  # nobody has ended that: it changes nothing
+    for key in (1, 2):
+        pair.say(key, loud(1))
+        pair.end(key)
+    pair.run(4)
+    pair.model.at_once = True
+    pair.run()
+    ended = [e.turn_id for e in pair.events if isinstance(e, SegmentEnded)]
+    assert len(ended) == (endpointing == "server"), "or its client would never learn of it"
+    assert pair.answers(1) == list(range(2 + len(ended)))
+    failures = [e for e in pair.events if isinstance(e, Failure)]
+    assert {(e.key, e.code) for e in failures} == {(1, "asr_failed")}
+    assert "session 1" in caplog.text
+    assert "ValueError: planted in a slot" in caplog.text
+    assert pair.speech.problem is None
+    assert pair.asr.idle
+    finals = [e for e in pair.events if isinstance(e, Transcript) and e.key == 2]
+    assert [e.turn_id for e in finals] == [0, 1]
+    # Its session goes on to be answered, its audio is given back, and its place is free.
+    pair.say(1, loud(1))
+    pair.end(1)
+    pair.run()
+    assert len(pair.answers(1)) == 3 + len(ended)
+    consumed = sum(e.samples for e in pair.events if isinstance(e, AudioConsumed) and e.key == 1)
+    assert consumed == 3 * SAMPLE_RATE
+    pair.speech.post(CloseSlot(1))
+    pair.open(3)
+    pair.say(3, loud(1))
+    pair.end(3)
+    pair.run()
+    assert pair.answers(3) == [0]
+    assert pair.speech._broken == {}
 
 
 def test_a_model_that_hangs_is_seen_and_its_finals_count_as_lag() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import numpy as np
 from hypothesis import given, settings
@@ -42,7 +43,10 @@ actions = st.one_of(
     st.tuples(st.just("result"), st.integers(0, 5), st.sampled_from(OUTCOMES)),
     st.tuples(st.just("result"), st.integers(0, 5), st.just("heard")),
 )
-breakages = st.sampled_from([None, None, None, None, "model", "vad", "asr lane"])
+breakages = st.sampled_from(
+    [None, None, None, None, "model", "vad", "asr lane"]
+    + [("slot", step) for step in ("take", "frame", "heard", "end", "answer", "cancel")]
+)
 options = st.builds(
     SessionOptions,
     endpointing=st.sampled_from(["client", "server"]),
@@ -116,14 +120,23 @@ class World:
     def close(self, opening: Opening) -> None:
         self.pair.speech.post(CloseSlot(opening.key))
 
-    def fault(self, kind: str | None) -> None:
+    def fault(self, kind: str | tuple[str, str] | None) -> None:
+        match kind:
+            case "model":
+                self.pair.model.broken = RuntimeError("planted")
+            case "vad":
+                self.pair.vad.error = RuntimeError("planted")
+            case "asr lane":
+                self.pair.speech.stop("planted")
+            case ("slot", step):  # of one session: all others are heard as before
+                for slot in list(self.pair.speech._slots.values())[:1]:
+                    setattr(slot, step, self.raise_planted)
+                return
         self.broken |= kind is not None
-        if kind == "model":
-            self.pair.model.broken = RuntimeError("planted")
-        elif kind == "vad":
-            self.pair.vad.error = RuntimeError("planted")
-        elif kind == "asr lane":
-            self.pair.speech.stop("planted")
+
+    @staticmethod
+    def raise_planted(*_: object) -> NoReturn:
+        raise RuntimeError("planted")
 
     def step(self, steps: int, speech: bool = True, asr: bool = True) -> None:
         for _ in range(steps):
@@ -187,7 +200,7 @@ def test_every_end_is_answered_once_and_nothing_is_left(
     drops: bool,
     wanted: list[SessionOptions],
     before: list[tuple],
-    fault: str | None,
+    fault: str | tuple[str, str] | None,
     after: list[tuple],
 ) -> None:
     world = World(drops, wanted)
@@ -201,6 +214,8 @@ def test_every_end_is_answered_once_and_nothing_is_left(
         world.do(("end", world.current.index(opening)))
     world.settle()
     world.check()
+    if not world.broken:
+        assert world.pair.speech.problem is None
     lanes = world.pair
     assert (lanes.asr.lag_s, len(lanes.asr._scheduler), lanes.asr._submitted) == (0, 0, {})
     assert lanes.speech._ledger.owed() == []

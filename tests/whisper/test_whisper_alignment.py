@@ -106,3 +106,22 @@ def test_a_job_that_asks_gets_times(whisper_tiny: Path, phrases: Path) -> None:
     assert 1.9 < words[-1].start_s < 2.2  # where the recording says "dog"
     assert asked.settled is not None
     assert 0 < asked.settled <= len(asked.tokens)
+
+
+@pytest.mark.models
+def test_attention_for_settling_gives_no_times_unless_the_text_is_sparse(
+    whisper_tiny: Path, phrases: Path
+) -> None:
+    """As in CTranslate2: times make a guess one that speech may be cut out of."""
+    backend = TorchWhisper(whisper_tiny, compute_type="float32", slots=2)
+    pcm = read_phrase(phrases, "en/quick_brown_fox")
+    for number, below in enumerate((1, 100)):
+        backend.submit([AsrJob(number, 0, 0, pcm, False, attend=True, align_below=below)])
+    heard = {}
+    while backend.active:
+        heard |= {each.job.align_below: each for each in backend.step()}
+    assert heard[1].tokens == heard[100].tokens
+    assert heard[1].settled == heard[100].settled
+    assert heard[1].settled is not None
+    assert heard[1].token_times == ()
+    assert len(heard[100].token_times) == len(heard[100].tokens) + 1
