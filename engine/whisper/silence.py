@@ -103,9 +103,8 @@ class SegmentEncoder:
 
     def warmup(self) -> None:
         """Compute the silence of ordinary speech, so that the first speaker does not wait."""
-        for context in CONTEXTS_S:
-            for level in (-0.5, -0.75):
-                self._silence(context * _POSITIONS_PER_S, level)
+        for level in (-0.5, -0.75):
+            self._silence(CONTEXTS_S[0] * _POSITIONS_PER_S, level)
 
     def _silence(self, positions: int, level: float) -> Silence:
         key = positions, round(level * _LEVELS)
