@@ -54,6 +54,7 @@ def latencies(measured: Measured, silences_s: Mapping[int, float]) -> dict[str, 
     silence_s = [silences_s.get(turn.clip, 0.0) for turn in turns]
     return {
         "handshake_ms": percentiles([s.handshake_ms for s in measured.sessions]),
+        "refused_ms": percentiles([s.refused_ms for s in measured.sessions]),
         "ack_ms": percentiles(list(itertools.chain(*(s.acks_ms for s in measured.sessions)))),
         "send_late_ms": percentiles(
             list(itertools.chain(*(s.send_late_ms for s in measured.sessions)))

@@ -74,6 +74,8 @@ class SessionRecord:
     opened_s: float | None = None
     closed_s: float | None = None
     handshake_ms: float | None = None
+    refused_ms: float | None = None
+    """From the beginning of the connection until the server had told that it would not do."""
     dropped: bool = False
     """It left without goodbye, on purpose."""
     chunks: int = 0

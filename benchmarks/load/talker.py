@@ -49,9 +49,11 @@ class Talker:
     async def run(self) -> None:
         """Returns when all was said and answered, or the server failed, or it was time to go."""
         await self._clock.until(self._plan.opens_at_s)
+        began_s = self._clock.now_s()
         try:
             self._client = await self._connect()
         except ClientError as error:
+            self.record.refused_ms = 1e3 * (self._clock.now_s() - began_s)
             self.record.errors.append(f"handshake: {error}")
             return
         self.record.opened_s = self._clock.now_s()
