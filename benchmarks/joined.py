@@ -4,7 +4,8 @@ Clips of the speech corpus are joined with silence: a sentence repeated three an
 sentences of one language, two sentences of two languages in both orders; beside them each clip
 alone, which must cost no more and be heard no worse. Every case is heard in one client-ended
 segment, with and without partials, on a machine that is always fast enough: each job is answered
-before more audio is heard. ``lost`` are words that the transcript lacks (deletions).
+before more audio is heard. ``lost`` are words that the transcript lacks (deletions); ``middles``
+are parts in the middle of a window that were decoded again.
 
     ANTIPHON_SPEECH=../shared/speech python -m benchmarks.joined --asr torch
 """
@@ -92,6 +93,7 @@ class Tally:
     speech_s: float = 0.0
     jobs: int = 0
     encoded_s: float = 0.0
+    middles: int = 0
     failures: list[str] = field(default_factory=list)
 
     def report(self) -> dict[str, object]:
@@ -102,6 +104,7 @@ class Tally:
             "lost_percent": round(100 * self.lost / self.words, 2),
             "jobs_per_s": round(self.jobs / self.speech_s, 3),
             "encoded_s_per_s": round(self.encoded_s / self.speech_s, 3),
+            "middles": self.middles,
             "cases_that_lost_a_quarter": self.failures,
         }
 
@@ -112,25 +115,29 @@ def main() -> None:
     parser.add_argument("--asr", default="torch", choices=["torch", "ctranslate2"])
     parser.add_argument("--groups", default="", help="only groups that begin so, with | between")
     parser.add_argument("--partials", default="both", choices=["both", "no", "yes"])
+    parser.add_argument("--every", type=int, default=1, help="only every Nth case of a group")
+    parser.add_argument("--add", action="store_true", help="keep the other groups in the result")
     parser.add_argument("--before", type=Path, help="result of an earlier version, to set beside")
     parser.add_argument("--out", type=Path, default=results.RESULTS / "joined.json")
     args = parser.parse_args()
     folder = resolve(args.model, "asr", EngineSettings().home)
     make = TorchWhisper if args.asr == "torch" else CTranslate2Whisper
     listener = Listener(make(folder))
-    cases = [
-        case
-        for case in every_case(Path(os.environ["ANTIPHON_SPEECH"]))
-        if case.group.startswith(tuple(args.groups.split("|")))
-    ]
+    groups: dict[str, list[Case]] = defaultdict(list)
+    for case in every_case(Path(os.environ["ANTIPHON_SPEECH"])):
+        if case.group.startswith(tuple(args.groups.split("|"))):
+            groups[case.group].append(case)
+    cases = [case for group in groups.values() for case in group[:: args.every]]
     tallies: dict[str, Tally] = defaultdict(Tally)
     for case in track(cases, "joined", len(cases)):
         for partials in PARTIALS[args.partials]:
             name = f"{case.group}{', partials' if partials else ''}"
             (final,) = listener.hear(case.pcm, options=SessionOptions(partials=partials))
-            add(tallies[name], case, final.text, listener.jobs)
+            add(tallies[name], case, final.text, listener)
     report = results.head("joined", {"model": args.model, "asr": args.asr})
-    report["groups"] = {name: tally.report() for name, tally in sorted(tallies.items())}
+    known = results.read(args.out) if args.add else None
+    found = {name: tally.report() for name, tally in tallies.items()}
+    report["groups"] = dict(sorted({**(known or {"groups": {}})["groups"], **found}.items()))
     if args.before and (earlier := results.read(args.before)):
         report["before"] = earlier["groups"]
     results.write(report, args.out)
@@ -186,6 +193,7 @@ class Listener:
         self._vad = SileroVad(1)
         self._keys = count()
         self.jobs: list[AsrJob] = []
+        self.middles = 0
 
     def hear(
         self, *segments: Pcm, options: SessionOptions | None = None, idle: bool = True
@@ -193,7 +201,7 @@ class Listener:
         """The transcripts of one session's segments. ``idle``: nobody else waits, so that it
         guesses in pauses."""
         self._vad.reset(0)
-        self.jobs = []
+        self.jobs, self.middles = [], 0
         settings = EngineSettings()
         slot = Slot(
             next(self._keys), 0, options or SessionOptions(), settings, self._backend.decode
@@ -223,13 +231,14 @@ class Listener:
             if job is None:
                 return
             self.jobs.append(job)
+            self.middles += bool(slot._closed and slot._closed[0].instead)
             orders = work.orders
             while not (heard := lane.turn(orders)):
                 orders = []
             work = slot.answer(heard[0].hypothesis, heard[0].verdict, 0.0)
 
 
-def add(tally: Tally, case: Case, text: str, jobs: Sequence[AsrJob]) -> None:
+def add(tally: Tally, case: Case, text: str, listener: Listener) -> None:
     language, said = case.said.split("|")
     heard = normalise(text, language)
     counts = jiwer.process_words(said, heard or "-")
@@ -239,7 +248,9 @@ def add(tally: Tally, case: Case, text: str, jobs: Sequence[AsrJob]) -> None:
     tally.wrong += counts.substitutions + counts.insertions + counts.deletions
     tally.lost += counts.deletions
     tally.speech_s += len(case.pcm) / SAMPLE_RATE
+    jobs = listener.jobs
     tally.jobs += len(jobs)
+    tally.middles += listener.middles
     tally.encoded_s += sum(context_s(job.seconds, job.full_context) for job in jobs)
     if 4 * counts.deletions >= words:
         tally.failures.append(case.name)

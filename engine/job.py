@@ -38,7 +38,7 @@ def job_of(
         task=options.task,
         prompt=options.prompt,
         hotwords=options.hotwords,
-        context=window.context,
+        context=window.turn.text,
         prefix=window.agreement.settled,
         frames=frames,
         align=options.words or (check and unheard.is_long(pcm)),

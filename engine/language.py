@@ -31,11 +31,14 @@ class SpokenLanguage:
     def ask(self, job: AsrJob, window: Window) -> AsrJob:
         """``job`` with the language to decode it in, or with what to detect it among."""
         last = self.last or window.turn.language
+        guessed = self.last is None and len(job.pcm) >= TOLD_FROM_S * SAMPLE_RATE
         return replace(
             job,
             language=self._of(job, window, last),
             languages=self._among,
-            last_language=last,
+            # What less speech was taken for so far is no reason to go on in it.
+            last_language=None if guessed else last,
+            context="" if guessed else job.context,
         )
 
     def _of(self, job: AsrJob, window: Window, last: str | None) -> str | None:
@@ -56,5 +59,9 @@ class SpokenLanguage:
     def final(self, window: Window, hypothesis: Hypothesis) -> None:
         """Take the language of a decoded window that has words."""
         window.turn.hear_language(hypothesis)
+        self.whole(hypothesis)
+
+    def whole(self, hypothesis: Hypothesis) -> None:
+        """Take the language of a window that is decoded, or going to be in parts."""
         if hypothesis.job.seconds >= TOLD_FROM_S:
             self.last = hypothesis.language

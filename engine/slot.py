@@ -114,7 +114,7 @@ class Slot:
         if self._growing_start is None and self._open.ended_long_before(
             self._endpointer.now_sample
         ):
-            self._close_window(begins_anew=True)
+            self._close_window()
             self._decode_next(now, work)
         if self._open.samples + self._growing_samples >= self._window_samples:
             self._cut(now, work)
@@ -162,13 +162,13 @@ class Slot:
 
     # ---- windows ------------------------------------------------------------------------
 
-    def _new_window(self, turn: Turn | None = None, *, begins_anew: bool = False) -> Window:
+    def _new_window(self, turn: Turn | None = None) -> Window:
         if turn is None:
             turn_id = self._next_turn
             turn = Turn(self.key, turn_id, cancelled=turn_id in self._cancelled)
             self._cancelled.discard(turn_id)
             self._next_turn += 1
-        return Window.open(turn, self._decode, begins_anew=begins_anew)
+        return Window.open(turn, self._decode)
 
     @property
     def _growing_start(self) -> int | None:
@@ -182,11 +182,10 @@ class Slot:
         start = self._growing_start
         return 0 if start is None else self._endpointer.now_sample - start
 
-    def _close_window(self, *, begins_anew: bool = False) -> None:
-        """The turn goes on in a next window, with this one's text as its context unless that
-        ``begins_anew``."""
+    def _close_window(self) -> None:
+        """The turn goes on in a next window, with this one's text as its context."""
         self._queue(self._open)
-        self._open = self._new_window(self._open.turn, begins_anew=begins_anew)
+        self._open = self._new_window(self._open.turn)
 
     def _queue(self, window: Window) -> None:
         """A closed window waits to be decoded, unless nobody wants its turn any more."""
@@ -354,6 +353,7 @@ class Slot:
         hypothesis = window.promised(window.better(hypothesis), self._decode)
         if hypothesis is not None:
             if parts := unheard.cut(window, hypothesis, self._decode):
+                self._language.whole(hypothesis)
                 self._undecoded_samples += sum(part.samples for part in parts)
                 self._closed.extendleft(reversed(parts))
                 return

@@ -70,11 +70,24 @@ def joined(result: Result | None) -> str:
         return NOT_MEASURED
     earlier = result.get("before", {})
     rows = [
-        [name, str(one["cases"]), *(_change(earlier.get(name), one, key) for key in _JOINED)]
+        [
+            name,
+            str(one["cases"]),
+            *(_change(earlier.get(name), one, key) for key in _JOINED),
+            str(one["middles"]),
+        ]
         for name, one in result["groups"].items()
     ]
-    head = ["sentences, and the pause between them", "segments", *_JOINED.values()]
-    said = "Where two figures stand, the first is that of the version before windows were parted."
+    head = [
+        "sentences, and the pause between them",
+        "segments",
+        *_JOINED.values(),
+        "middles decoded again",
+    ]
+    said = (
+        "Where two figures stand, the first is that of a version before windows were parted, which "
+        "also encoded the silence after speech in full."
+    )
     return f"{said}\n\n{markdown_table(head, rows)}\n\n{measured_at(result)}"
 
 

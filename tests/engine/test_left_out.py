@@ -161,23 +161,23 @@ def test_speech_left_out_at_the_end_is_found_behind_a_stretch_that_must_stand() 
     assert bench.finals() == ["one two three four"]
 
 
-def test_what_is_left_out_after_a_long_pause_has_no_earlier_text_as_context() -> None:
+def test_every_part_of_a_window_has_all_that_was_said_before_as_context() -> None:
     bench = Bench()
     bench.idle = False
-    bench.say(2)
+    bench.say(3)
     bench.pause(1.5)
     bench.answer(9)
     bench.say(20)
     bench.end()
-    assert bench.jobs[0].context == ""
+    assert bench.jobs[0].context == " nine"
     bench.answer(*[1] * 16, times=(*[word / 2 for word in range(16)], 8.0))
     (rest,) = bench.jobs
-    assert rest.context == " one" * 16
+    assert rest.context == " nine" + " one" * 16
     bench.answer(*[2] * 8, times=(*[word / 2 for word in range(8)], 4.0))
     (rest,) = bench.jobs
-    assert rest.context == " one" * 16 + " two" * 8
+    assert rest.context == " nine" + " one" * 16 + " two" * 8
     bench.answer(3)
-    assert bench.finals() == [(" nine" + rest.context + " three").strip()]
+    assert bench.finals() == [(rest.context + " three").strip()]
 
 
 # ---- the promise: a final begins with every text that was told as stable --------------------

@@ -76,12 +76,37 @@ def test_windows_of_one_turn_have_languages_of_their_own() -> None:
     bench = Bench()
     bench.say(3)
     bench.pause(0.3)
-    bench.answer(1, language="en", language_probability=0.99)
-    bench.pause(1)
+    bench.answer(1, end=".", language="en", language_probability=0.99)
+    bench.pause(1.2)
     bench.say(5)
     bench.pause(0.3)
     job = bench.answer(2, language="de", language_probability=0.99)
     assert (job.language, job.last_language) == (None, "en")
     bench.end()
-    assert bench.finals() == ["one two"]
+    assert bench.finals() == ["one. two"]
     assert languages(bench) == ["de"]  # which most of it was in
+
+
+def test_what_a_short_window_was_taken_for_is_neither_kept_nor_context() -> None:
+    bench = Bench()
+    bench.say(1.6)
+    bench.pause(0.3)
+    bench.answer(1, end=".", language="ar", language_probability=0.5)
+    bench.pause(1.2)
+    bench.say(5)
+    bench.pause(0.3)
+    job = bench.answer(2, language="en", language_probability=0.7)
+    assert (job.language, job.last_language, job.context) == (None, None, "")
+    bench.say(1)
+    bench.end()
+    assert bench.jobs[0].seconds > 5
+
+
+def test_what_is_left_out_of_a_first_long_window_is_known_by_its_language() -> None:
+    bench = Bench()
+    bench.idle = False
+    bench.say(20)
+    bench.end()
+    bench.answer(*[1] * 4, language="de", language_probability=0.9, times=(0, 0.5, 1, 1.5, 2))
+    assert bench.jobs[0].last_language == "de"
+    assert bench.jobs[0].context == " one" * 4

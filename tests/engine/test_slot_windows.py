@@ -184,19 +184,44 @@ def test_sparse_text_of_a_short_window_is_to_be_told_with_its_times() -> None:
 def test_a_long_pause_parts_a_turn_and_the_guess_stands_for_the_window() -> None:
     bench = Bench()
     for word in (1, 2, 3):
-        bench.say(2)
+        bench.say(3)
         bench.pause(0.3)
-        job = bench.answer(word)
-        assert job.seconds == pytest.approx(2.6, abs=0.4)
-        assert job.context == ""
-        bench.pause(1)
+        job = bench.answer(word, end=".")
+        assert job.seconds == pytest.approx(3.6, abs=0.4)
+        assert job.context == "".join(f" {said}." for said in ("one", "two")[: word - 1])
+        bench.pause(1.2)
         assert bench.jobs == []
     bench.end()
-    assert bench.finals() == ["one two three"]
+    assert bench.finals() == ["one. two. three."]
+
+
+def test_a_long_pause_in_mid_sentence_parts_nothing() -> None:
+    bench = Bench()
+    bench.say(2)
+    bench.pause(0.3)
+    bench.answer(1, end=",")
+    bench.pause(2)
+    bench.say(2)
+    bench.end()
+    assert bench.jobs[0].seconds > 4
+    bench.answer(1, 2)
+    assert bench.finals() == ["one two"]
+
+
+def test_a_long_pause_parts_where_nobody_knows_whether_a_sentence_ended() -> None:
+    bench = Bench()
+    bench.idle = False
+    bench.say(2)
+    bench.pause(1.5)
+    assert bench.answer(1).is_final
+    bench.say(2)
+    bench.end()
+    assert bench.answer(2).context == " one"
+    assert bench.finals() == ["one two"]
 
 
 def test_a_short_pause_and_little_speech_part_nothing() -> None:
-    for seconds, pause in ((2, 0.6), (0.4, 2)):
+    for seconds, pause in ((2, 1.0), (0.4, 2)):
         bench = Bench()
         bench.idle = False
         for _ in range(2):
@@ -212,10 +237,10 @@ def test_with_partials_what_was_said_before_a_long_pause_stays() -> None:
     bench.say(2)
     bench.pause(0.3)
     while bench.jobs:
-        bench.answer(1)
-    bench.pause(1)
+        bench.answer(*(1,)[len(bench.jobs[0].prefix) :], end=".")
+    bench.pause(1.2)
     bench.say(1)
     bench.answer(2)
     last = bench.partials()[-1]
-    assert last.text == "one two"
-    assert last.stable_chars == len("one")
+    assert last.text == "one. two"
+    assert last.stable_chars == len("one.")

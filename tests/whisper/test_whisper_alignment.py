@@ -93,8 +93,8 @@ def test_times_equal_those_of_ctranslate2(
 def test_a_job_that_asks_gets_times(whisper_tiny: Path, phrases: Path) -> None:
     backend = TorchWhisper(whisper_tiny, compute_type="float32", slots=1)
     pcm = read_phrase(phrases, "en/quick_brown_fox")
-    both = AsrJob(1, 0, 0, pcm, True, align=True, attend=True)
-    backend.submit([both, AsrJob(2, 0, 0, pcm, True)])
+    asking = AsrJob(1, 0, 0, pcm, True, align=True, attend=True)
+    backend.submit([asking, AsrJob(2, 0, 0, pcm, True)])
     heard = []
     while backend.active:
         heard += backend.step()
