@@ -45,7 +45,10 @@ def test_each_speaker_has_a_language_and_a_task(echo_server: ServerProcess, phra
 
     for (name, task), (messages,) in zip(tasks, asyncio.run(everybody()), strict=True):
         expected = SPOKEN[name] if task == "transcribe" else {"hello", "world"}
-        assert heard(messages) == (name[:2], expected)
+        language, words = heard(messages)
+        # "le monde" may keep its article in translation
+        kept = words - {"the"} if task == "translate" else words
+        assert (language, kept) == (name[:2], expected)
 
 
 @pytest.mark.speech
